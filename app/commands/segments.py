@@ -80,8 +80,8 @@ async def create_segment(
         created_at=now,
         updated_at=now,
     )
-    tree = await _parse_criteria(ctx, criteria)
-    zone = await _parse_zone(ctx, timezone)
+    tree = await parse_segment_criteria(ctx, criteria)
+    zone = await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
     store = ctx.workspace.segments
 
@@ -144,8 +144,8 @@ async def _update_segment(
     before = await _find_segment(ctx, segment_id)
     if before.archived:
         raise Conflict("This segment is archived; duplicate it to use its criteria again.", "id")
-    tree = before.criteria if criteria is None else await _parse_criteria(ctx, criteria)
-    zone = before.timezone if timezone is None else await _parse_zone(ctx, timezone)
+    tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
+    zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
     labels = Labels(
         id=before.id,
@@ -259,7 +259,8 @@ async def _insert_next_version(
     await insert_next_version(ctx, build)
 
 
-async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
+async def parse_segment_criteria(ctx: Context, raw: object) -> Criteria:
+    """Return the criteria of a segment, checked. Raises Refused, with the path of the criterion at fault."""
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.REQUIRED, "A segment needs criteria; send the conditions of membership.", "criteria")
     criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria", allows_list=True)
@@ -282,7 +283,8 @@ async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]
         return []
 
 
-async def _parse_zone(ctx: Context, raw: object) -> str:
+async def parse_segment_zone(ctx: Context, raw: object) -> str:
+    """Return the time zone of a segment, checked; that of the workspace for None. Raises Refused."""
     if raw is None:
         return (await ctx.profile()).timezone
     return parse_zone(raw, "timezone").key

@@ -34,6 +34,7 @@ from app.graphql.passes.transfers import TransferPointsPayload, transfer_points
 from app.graphql.rewards.roots import RewardMutations, RewardQueries
 from app.graphql.rules.roots import RuleMutations, RuleQueries
 from app.graphql.segments import mutations as segment_mutations
+from app.graphql.segments.explanations import MembershipExplanation, explain_membership
 from app.graphql.segments.mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
@@ -76,6 +77,7 @@ class Query(EventTypeQueries, InboundHookQueries, MessageQueries, RewardQueries,
     aggregate_events: AggregateResult = strawberry.field(resolver=aggregations.aggregate_events)
     segment: Segment | None = strawberry.field(resolver=find_segment)
     tier_program: TierProgram | None = strawberry.field(resolver=find_tier_program)
+    explain_membership: MembershipExplanation | None = strawberry.field(resolver=explain_membership)
     segments: Connection[Segment] = strawberry.field(resolver=list_segments)
     ingest_receipt: IngestReceipt | None = strawberry.field(resolver=find_receipt)
     job: Job | None = strawberry.field(resolver=find_job)

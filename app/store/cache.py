@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
+from app.domain.definitions import Definitions
 from app.domain.events.event_types import EventTypes
 from app.domain.log_history import LogHistory
 from app.domain.workspaces import WorkspaceProfile
@@ -35,6 +36,7 @@ class WorkspaceCache:
         self._words: dict[str, tuple[str, set[tuple[str, str]]]] = {}
         self._positions: dict[str, int] = {}
         self._histories: dict[str, tuple[LogHistory, float]] = {}
+        self._definitions: dict[str, Definitions] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
@@ -131,6 +133,16 @@ class WorkspaceCache:
         self._positions[workspace_id] = position
         if len(self._positions) > MAX_WORKSPACES:
             del self._positions[next(iter(self._positions))]
+
+    def definitions(self, workspace_id: str) -> Definitions | None:
+        """Return the cached definitions of a workspace. The caller compares their revision with the stored one."""
+        return self._definitions.get(workspace_id)
+
+    def remember_definitions(self, workspace_id: str, definitions: Definitions) -> None:
+        """Cache the definitions of a workspace. Drops the oldest workspace above the limit."""
+        self._definitions[workspace_id] = definitions
+        if len(self._definitions) > MAX_WORKSPACES:
+            del self._definitions[next(iter(self._definitions))]
 
     def event_types(self, workspace_id: str) -> tuple[EventTypes, float] | None:
         """Return the cached event types of a workspace and until when (monotonic seconds) they are valid."""

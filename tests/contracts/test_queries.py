@@ -73,6 +73,7 @@ from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
+from app.domain.state.measures import EventFilter, Measure
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.cursors import FeedCursor
 from app.domain.values.instants import EARLIEST, to_ms
@@ -344,6 +345,15 @@ async def call_all_queries(business: Business) -> None:
     whole = await store.outboxes.whole(ann.id)
     assert whole is not None
     await store.aggregations.points_of(whole)
+    card = await store.passes.complete(ann.id)
+    assert card is not None
+    assert await store.passes.version(ann.id) == card.version
+    await store.counted_events.history(card)
+    span_ms = (to_ms(EARLIEST), to_ms(await ctx.now()))
+    await store.counted_events.latest_matching(card, lambda event: True, span_ms, 5)
+    await store.counted_events.latest_matching(card, lambda event: True, (None, None), 5)
+    await store.counted_events.expiring(card, Measure(EventFilter(), within_ms=1), 0, 1_000)
+    await store.segments.labels([recent.id])
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
     rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
     await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")

@@ -122,7 +122,11 @@ INTERNAL = frozenset(
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
-    app.domain.simulation.MAX_REPEATS
+    app.commands.explanations.MAX_ATTEMPTS
+    app.domain.explanation.sentences.MAX_REASONS
+    app.domain.explanation.sentences.MAX_SHOWN
+    app.domain.fold.copies.MAX_REPEATS
+    app.domain.fold.copies.MAX_WALKS
     app.templates.rendering.MAX_PARSED
     """.split()
 )

@@ -5,7 +5,7 @@ An operation costs one point for each object that it may read or write:
 - a field of an object type costs 1;
 - a list with pages costs its selection, times the number of items that the page may have;
 - a mutation costs 1 for each item of its longest list;
-- a field that makes the store count costs 1; other fields without a selection are free;
+- a field that makes the store count or look ahead costs 1; other fields without a selection are free;
 - introspection costs points for the time that it takes.
 
 A field counts even if a directive skips it.
@@ -46,6 +46,8 @@ COUNTS = frozenset({
     "matched", "fired", "pointsAwarded", "effectsSucceeded", "effectsFailed", "pointsEarned", "late",
 })  # fmt: skip
 """Fields without a selection that need a query of the store."""
+COMPUTED = {("Membership", "until")}
+"""Fields without a selection, by type, that read the store as an object does."""
 LONG = {("IngestReceipt", "results"): 1_000}
 """Maximum number of items of lists that have no pages and do not answer a list in the input."""
 INTROSPECTION = {"__schema": 500, "__type": 10}
@@ -143,7 +145,7 @@ class _OperationCost:
             return _Cost(INTROSPECTION.get(name, 0))
         type_ = get_named_type(definition.type)
         if not is_composite_type(type_) or node.selection_set is None:
-            return _Cost(int(name in COUNTS))
+            return _Cost(int(name in COUNTS or (parent.name, name) in COMPUTED))
         page_size, self._default_page_size = self._default_page_size, self._input_page_size(node, definition)
         below = self._cost_of_selections(node.selection_set, type_)
         self._default_page_size = page_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -10,31 +9,13 @@ import strawberry
 from app.commands.passes import lists as commands
 from app.commands.passes.lists import ListResult
 from app.domain.errors import Refused
-from app.domain.passes.lists import EXCLUDE, INCLUDE
 from app.graphql.context import Info
-from app.graphql.types.enums import describe_enum
+from app.graphql.types.enums import SegmentList
 from app.graphql.types.ids import database_id, given_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.payloads import UserError, user_errors
 
 from .passes import Pass
-
-
-class SegmentList(StrEnum):
-    """List of a segment."""
-
-    INCLUDE = INCLUDE
-    EXCLUDE = EXCLUDE
-
-
-describe_enum(
-    SegmentList,
-    "SegmentList",
-    {
-        "INCLUDE": "The passes on it belong to the segment, whatever its criteria say.",
-        "EXCLUDE": "The passes on it do not belong to the segment, whatever its criteria say.",
-    },
-)
 
 
 @strawberry.input

@@ -14,6 +14,8 @@ from app.graphql.context import Info, RequestContext
 from app.graphql.types.ids import to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 
+from .explanations import MembershipExplanation, explain_of_membership
+
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
 
@@ -40,6 +42,20 @@ class Membership(Node):
     async def segment(self, info: Info) -> Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]:
         """Segment that the pass is in."""
         return await fetch_node(info.context, "Segment", self.segment_id)  # type: ignore[no-any-return]
+
+    @strawberry.field
+    async def explanation(self, info: Info) -> MembershipExplanation | None:
+        """Why the pass is in the segment, and until when. Needs the scope `read`. Null if it was archived meanwhile."""
+        return await explain_of_membership(info, self.pass_id, self.segment_id)
+
+    @strawberry.field
+    async def until(self, info: Info) -> datetime | None:
+        """Exact instant at which the pass leaves the segment if nothing happens. Needs the scope `read`.
+
+        Null if that is not found: `explanation` has how far Punchcard looked ahead.
+        """
+        explanation = await explain_of_membership(info, self.pass_id, self.segment_id)
+        return None if explanation is None else explanation.until
 
 
 def membership_of(card: domain.Pass, membership: domain.Membership) -> Membership:

@@ -19,6 +19,7 @@ from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobKind, JobStatus
+from app.domain.passes.lists import EXCLUDE, INCLUDE
 from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Metric, Never
 from app.domain.state.statistics import Period
@@ -157,6 +158,13 @@ class ActivityCategory(StrEnum):
     EFFECT = "EFFECT"
 
 
+class SegmentList(StrEnum):
+    """List of a segment."""
+
+    INCLUDE = INCLUDE
+    EXCLUDE = EXCLUDE
+
+
 describe_enum(
     ActivityCategory,
     "ActivityCategory",
@@ -232,5 +240,13 @@ describe_enum(
         "CSV": "Comma-separated values in UTF-8 for spreadsheets. The first row names the columns. A text that a "
         "spreadsheet would run as a formula is marked as text.",
         "JSONL": "One JSON object a line. Exported events can be imported again unchanged.",
+    },
+)
+describe_enum(
+    SegmentList,
+    "SegmentList",
+    {
+        "INCLUDE": "The passes on it belong to the segment, whatever its criteria say.",
+        "EXCLUDE": "The passes on it do not belong to the segment, whatever its criteria say.",
     },
 )

@@ -12,7 +12,7 @@ from functools import partial
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.fold.prefetch import Family
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
+from app.domain.state.measures import Measure, Number
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
@@ -21,6 +21,8 @@ from app.store.mongo.queries import Collection as MongoCollection
 from app.store.mongo.queries import Doc, in_chunks
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import ALL_TIME_MS, SEEK_AFTER_MS, RangeScan, ScanPosition
+
+from app.store.workspace.counted_events import read_expiring
 
 from .pending import PendingQueries
 
@@ -107,36 +109,9 @@ class HistoryQueries(PendingQueries):
     async def expiring_events(
         self, card: Pass, measure: Measure, after_ms: int
     ) -> tuple[list[tuple[int, Number]], bool]:
-        """Return what leaves a window next, among counted events after `after_ms`, and whether more follow.
-
-        Index: {workspace, pass, occurred_at, _id}, read in batches until 100 instants are complete.
-        """
-        pairs: list[tuple[int, Number]] = []
-        read_ms, after_id = after_ms + 1, ""
-        as_counting = counting_in(card)
-        made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
-        in_outbox = group_expiring(measure, made)
-        while True:
-            where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
-            if after_id:
-                where |= {"occurred_at": from_ms(read_ms), "_id": {"$gt": after_id}}
-            order = (("occurred_at", 1), ("_id", 1))
-            docs = await self._read_docs(self._events, where, sort=order, limit=HISTORY_BATCH_SIZE)
-            is_full = len(docs) == HISTORY_BATCH_SIZE
-            if is_full and docs[0]["occurred_at"] != docs[-1]["occurred_at"]:
-                # More events of the last instant may follow, so the next batch begins with that instant.
-                last = docs[-1]["occurred_at"]
-                docs = [doc for doc in docs if doc["occurred_at"] != last]
-                next_ms, next_id = to_ms(last), ""
-            elif is_full:
-                next_ms, next_id = to_ms(docs[-1]["occurred_at"]), docs[-1]["_id"]
-            else:
-                next_ms, next_id = read_ms + 1, ""
-            pairs = append_expiring(pairs, group_expiring(measure, list(filter(None, map(as_counting, docs)))))
-            if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
-                pairs = merge_expiring(pairs, in_outbox)
-                return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
-            read_ms, after_id = next_ms, next_id
+        """Return what leaves a window next, as `read_expiring` does. Index: {workspace, pass, occurred_at, _id}."""
+        read = partial(self._read_docs, self._events)
+        return await read_expiring(read, card, measure, after_ms, batch_size=HISTORY_BATCH_SIZE)
 
 
 def _group_by_size(cards: Sequence[Pass], max_passes: int) -> list[list[Pass]]:

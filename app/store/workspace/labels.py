@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +38,10 @@ class LabelQueries(WorkspaceQueries):
         """Return the labels of a key, defined or not, or None. Index: {workspace, key}."""
         doc = await self._collection.find_one(self._in_workspace(key=key))
         return None if doc is None else labels_from_doc(doc)
+
+    async def labels(self, ids: Iterable[str]) -> dict[str, Labels]:
+        """Return the labels of the ids that exist. Index: _id."""
+        return {doc["_id"]: labels_from_doc(doc) for doc in await self._by_ids(ids)}
 
     async def count(self) -> int:
         """Return the number of defined objects, archived ones included. Index: {workspace, created_at, _id}."""

@@ -62,6 +62,16 @@ class PassQueries(WorkspaceQueries):
         survivors = await self._with_survivors({pass_id: pass_id for pass_id in pass_ids}, LIST_PROJECTION)
         return {pass_id: from_doc(doc) for pass_id, doc in survivors.items()}
 
+    async def complete(self, pass_id: str) -> Pass | None:
+        """Return the pass of that id, or its survivor, with everything that a walk reads; or None. Index: _id."""
+        survivors = await self._with_survivors({pass_id: pass_id}, None)
+        return from_doc(survivors[pass_id]) if pass_id in survivors else None
+
+    async def version(self, pass_id: str) -> int | None:
+        """Return the counter of the writes of a pass, or None. Index: _id."""
+        docs = await self._by_ids([pass_id], {"v": 1})
+        return docs[0]["v"] if docs else None
+
     async def measures(self, pass_ids: Iterable[str]) -> dict[str, Mapping[str, State]]:
         """Return by id the measures of passes, which lists leave out. Index: _id."""
         docs = await self._by_ids(pass_ids, {"state": 1})
@@ -126,7 +136,7 @@ class PassQueries(WorkspaceQueries):
         survivors = await self._with_survivors(merged, IDENTITY_PROJECTION)
         return FoundPasses(ready | found | {name: doc["_id"] for name, doc in survivors.items()}, reserved)
 
-    async def _with_survivors(self, pass_ids: Mapping[str, str], projection: Doc) -> dict[str, Doc]:
+    async def _with_survivors(self, pass_ids: Mapping[str, str], projection: Doc | None) -> dict[str, Doc]:
         """Return by name the documents of the passes (name -> pass id), following merges to the survivors."""
         found: dict[str, Doc] = {}
         remaining = dict(pass_ids)

@@ -19,6 +19,7 @@ from .aggregations import AggregationQueries
 from .audit import AuditQueries
 from .channels import ChannelQueries
 from .codes import CodeQueries
+from .counted_events import CountedEventQueries
 from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
@@ -68,6 +69,7 @@ class Workspace(ErrorTranslating):
         self._position_lock = asyncio.Lock()
         self.passes = PassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)

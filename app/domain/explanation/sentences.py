@@ -1,0 +1,182 @@
+"""The sentence of an explanation, in English, which a support agent can read out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import assert_never
+from zoneinfo import ZoneInfo
+
+from app.domain.passes.lists import INCLUDE
+from app.domain.segments.criteria import (
+    All,
+    AnyOf,
+    EventCriterion,
+    ListCriterion,
+    Metric,
+    Not,
+    SegmentCriterion,
+)
+from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
+from app.domain.values.decimals import canonical
+from app.domain.values.instants import from_ms
+from app.domain.values.windows import within_dict
+
+from .explaining import Explanation
+from .trees import Part, deciding_leaves
+
+MAX_REASONS = 3
+"""Reasons that a sentence gives. It counts the others."""
+MAX_SHOWN = 60
+"""Characters of a value that a sentence shows."""
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+ASKED: Mapping[Operator, str] = {
+    Operator.EQ: "exactly {}",
+    Operator.NE: "anything but {}",
+    Operator.GT: "more than {}",
+    Operator.GTE: "at least {}",
+    Operator.LT: "less than {}",
+    Operator.LTE: "at most {}",
+    Operator.IN: "one of {}",
+    Operator.NOT_IN: "none of {}",
+    Operator.CONTAINS: "a text that contains {}",
+    Operator.EXISTS: "any value",
+    Operator.NOT_EXISTS: "no value",
+}
+
+OPPOSITES: Mapping[Operator, Operator] = {
+    **POSITIVE,
+    **{positive: negative for negative, positive in POSITIVE.items()},
+    Operator.GT: Operator.LTE,
+    Operator.GTE: Operator.LT,
+    Operator.LT: Operator.GTE,
+    Operator.LTE: Operator.GT,
+}
+"""The operator that holds if another one does not. CONTAINS has none."""
+
+
+def sentence_of(explanation: Explanation, segment_name: str | None, names: Mapping[str, str]) -> str:
+    """Return the sentence. `segment_name` is None for criteria of no segment; `names` has other segments by id."""
+    zone = ZoneInfo(explanation.timezone)
+    who = f"Pass {explanation.card.external_id}"
+    if segment_name is None:
+        head = f"{who} {'meets' if explanation.is_member else 'does not meet'} the criteria"
+        changes = "stops meeting them" if explanation.is_member else "meets them"
+    else:
+        head = f"{who} is {'' if explanation.is_member else 'not '}in the segment {segment_name}"
+        changes = "leaves the segment" if explanation.is_member else "enters the segment"
+    if explanation.since_ms is not None:
+        head += f" since {_instant_text(explanation.since_ms, zone)}"
+    return f"{head}, because {_reasons(explanation, zone, names)}{_outlook_text(explanation, changes, zone)}."
+
+
+def _reasons(explanation: Explanation, zone: ZoneInfo, names: Mapping[str, str]) -> str:
+    if explanation.listed is not None:
+        return f"it is on the list of passes that {'always' if explanation.listed == INCLUDE else 'never'} belong to it"
+    leaves = deciding_leaves(explanation.tree)
+    texts = [_leaf_text(leaf, zone, names, negated=negated) for leaf, negated in leaves[:MAX_REASONS]]
+    left = len(leaves) - len(texts)
+    if left:
+        texts.append(f"{left} more {'criterion agrees' if left == 1 else 'criteria agree'}")
+    return " and ".join(texts)
+
+
+def _outlook_text(explanation: Explanation, changes: str, zone: ZoneInfo) -> str:
+    outlook = explanation.outlook
+    if outlook.until_ms is not None:
+        return f", and it {changes} on {_instant_text(outlook.until_ms, zone)} if nothing happens"
+    assert outlook.stable_until_ms is not None
+    return f", and that stays so until at least {_instant_text(outlook.stable_until_ms, zone)} if nothing happens"
+
+
+def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated: bool) -> str:
+    """Return the text of a leaf: what it measured, and what it asks for."""
+    leaf = part.criteria
+    match leaf:
+        case EventCriterion():
+            asked = _asked(leaf.operator, leaf.value, negated=negated)
+            return f"{_event_text(leaf, part, zone)} (it takes {asked}{_unit(leaf)})"
+        case PassCriterion():
+            value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
+            return f"its {leaf.field} {value} (it takes {_asked(leaf.operator, leaf.value, negated=negated)})"
+        case SegmentCriterion():
+            name = names.get(leaf.segment_id, leaf.segment_id)
+            return f"it is {'' if part.measured else 'not '}in the segment {name}"
+        case ListCriterion():
+            return "it is not on the list of passes that belong to it"
+        case All() | AnyOf() | Not():
+            raise TypeError(leaf)
+    assert_never(leaf)
+
+
+def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
+    events, where = _events_text(leaf), _window_text(leaf, zone)
+    match leaf.metric:
+        case Metric.COUNT:
+            return f"it has {_value_text(part.measured)} {_events_text(leaf, part.measured == 1)}{where}"
+        case Metric.SUM:
+            unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
+            return f"the {leaf.summed_field} of its {events}{where} comes to {_value_text(part.measured)}{unit}"
+        case Metric.DAYS_SINCE_LAST | Metric.DAYS_SINCE_FIRST:
+            if part.measured is None:
+                return f"it has no {events}"
+            days = f"{part.measured} day{'' if part.measured == 1 else 's'}"
+            if part.since_joined:
+                return f"it has no {events} and joined {days} ago"
+            which = "last" if leaf.metric is Metric.DAYS_SINCE_LAST else "first"
+            return f"the {which} of its {events} was {days} ago"
+    assert_never(leaf.metric)
+
+
+def _events_text(leaf: EventCriterion, is_single: bool = False) -> str:
+    f = leaf.filter
+    kinds = [*f.types, *(each.value.lower() for each in f.categories)]
+    text = f"{_listed(kinds)} event" if kinds else "event"
+    text = text if is_single else f"{text}s"
+    if f.sources:
+        text += f" from {_listed(f.sources)}"
+    return f"{text} that {'meets' if is_single else 'meet'} its conditions" if f.metadata else text
+
+
+def _window_text(leaf: EventCriterion, zone: ZoneInfo) -> str:
+    if leaf.within_ms is not None:
+        [(unit, number)] = within_dict(leaf.within_ms).items()
+        return f" in the last {f'{number} {unit}' if number != 1 else unit.removesuffix('s')}"
+    start_ms, end_ms = leaf.filter.from_ms, leaf.filter.to_ms
+    text = "" if start_ms is None else f" from {_instant_text(start_ms, zone)}"
+    return text if end_ms is None else f"{text} before {_instant_text(end_ms, zone)}"
+
+
+def _unit(leaf: EventCriterion) -> str:
+    return " days" if leaf.metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST) else ""
+
+
+def _asked(operator: Operator, value: object, *, negated: bool) -> str:
+    if negated and operator is Operator.CONTAINS:
+        return f"no text that contains {_value_text(value)}"
+    operator = OPPOSITES[operator] if negated else operator
+    if operator in VALUELESS:
+        return ASKED[operator]
+    text = _listed(list(map(_value_text, value))) if isinstance(value, tuple) else _value_text(value)
+    return ASKED[operator].format(text)
+
+
+def _value_text(value: object) -> str:
+    text = canonical(value) if isinstance(value, Decimal) else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _listed(values: list[str] | tuple[str, ...]) -> str:
+    shown = [_value_text(each) for each in values[:MAX_REASONS]]
+    left = len(values) - len(shown)
+    return " or ".join([*shown, f"{left} other{'' if left == 1 else 's'}"] if left else shown)
+
+
+def _instant_text(at_ms: int, zone: ZoneInfo) -> str:
+    at: datetime = from_ms(at_ms).astimezone(zone)
+    return f"{at.day} {MONTHS[at.month - 1]} {at.year} at {at:%H:%M} ({zone.key})"

@@ -1,0 +1,100 @@
+"""Sentences of explanations: each kind of criterion and operator in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.explanation.explaining import Explanation
+from app.domain.explanation.outlook import Outlook
+from app.domain.explanation.sentences import sentence_of
+from app.domain.explanation.trees import explain
+from app.domain.passes.passes import Membership, Pass, Profile
+from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.evaluation import context_of
+from app.domain.values.instants import DAY_MS
+from tests.domain.fold.test_advance import START, PassSimulation, count_criteria, definitions_of, purchase_event
+
+TWO = count_criteria(2)
+
+
+def purchases(**fields: object) -> dict[str, object]:
+    return {"event": {"types": ["purchase"], "value": 1, **fields}}
+
+
+def of_pass(field: str, operator: str, value: object = None) -> dict[str, object]:
+    return {"pass": {"field": field, "operator": operator, "value": value}}
+
+
+def reason(criteria: dict[str, Any], card: Pass) -> str:
+    """Return the part of the sentence after "because"."""
+    definitions = definitions_of(criteria)
+    simulation = PassSimulation(definitions, replace(card, revision=0))
+    simulation.pending = [purchase_event(1, START), purchase_event(2, START + DAY_MS)]
+    at_ms = START + 3 * DAY_MS
+    simulation.fold(at_ms)
+    tree = explain(parse_criteria(criteria, "USD"), context_of(simulation.card, at_ms))
+    found = Explanation(simulation.card, at_ms, tree.holds, tree, Outlook(None, at_ms, (), instants=0), timezone="UTC")
+    text = sentence_of(found, "S", {"seg_x": "VIP"}).removesuffix(".")
+    return text.partition(", because ")[2].partition(", and that stays so")[0]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        (TWO, "it has 2 purchase events (it takes at least 2)"),
+        (purchases(operator="EQ", value=3, within={"days": 1}),
+         "it has 0 purchase events in the last day (it takes exactly 3)"),
+        (purchases(within={"hours": 60}), "it has 1 purchase event in the last 60 hours (it takes at least 1)"),
+        (purchases(metric="SUM", operator="LT", value="20.50"),
+         "the amount of its purchase events comes to 20 USD (it takes less than 20.5)"),
+        (purchases(metric="DAYS_SINCE_LAST", operator="GT", value=5),
+         "the last of its purchase events was 2 days ago (it takes more than 5 days)"),
+        (purchases(metric="DAYS_SINCE_FIRST", operator="LTE", value=5),
+         "the first of its purchase events was 3 days ago (it takes at most 5 days)"),
+        ({"event": {"types": ["visit", "call"], "metric": "DAYS_SINCE_LAST", "value": 9}},
+         "it has no call or visit events and joined 3 days ago (it takes at least 9 days)"),
+        ({"event": {"types": ["visit"], "metric": "DAYS_SINCE_FIRST", "operator": "LT", "value": 9}},
+         "it has no visit events (it takes less than 9 days)"),
+        ({"event": {"categories": ["TRANSACTION"], "sources": ["shop", "web"], "value": 1}},
+         "it has 0 transaction events from shop or web (it takes at least 1)"),
+        (purchases(metadata=[{"path": "a", "operator": "EQ", "value": 1}]),
+         "it has 0 purchase events that meet its conditions (it takes at least 1)"),
+        (purchases(between={"from": "1970-01-01T00:00:00Z", "to": "1971-02-03T04:05:00Z"}),
+         "it has 0 purchase events from 1 January 1970 at 00:00 (UTC) before 3 February 1971 at 04:05 (UTC) "
+         "(it takes at least 1)"),
+        (of_pass("fields.city", "IN", ["Rome", "Oslo", "Kyiv", "Lima"]),
+         "its fields.city is Bonn (it takes one of Rome or Oslo or Kyiv or 1 other)"),
+        (of_pass("fields.city", "CONTAINS", "on"), "its fields.city is Bonn (it takes a text that contains on)"),
+        ({"not": of_pass("fields.city", "CONTAINS", "on")},
+         "its fields.city is Bonn (it takes no text that contains on)"),
+        ({"not": of_pass("fields.city", "EQ", "Bonn")}, "its fields.city is Bonn (it takes anything but Bonn)"),
+        (of_pass("fields.none", "EXISTS"), "its fields.none has no value (it takes any value)"),
+        ({"segment": {"id": "seg_x"}}, "it is not in the segment VIP"),
+        ({"not": TWO}, "it has 2 purchase events (it takes less than 2)"),
+        ({"any": [TWO, of_pass("fields.none", "EXISTS")]}, "it has 2 purchase events (it takes at least 2)"),
+        ({"all": [TWO, of_pass("fields.none", "EXISTS")]}, "its fields.none has no value (it takes any value)"),
+        ({"all": [TWO, TWO, TWO, TWO, TWO]},
+         " and ".join(["it has 2 purchase events (it takes at least 2)"] * 3) + " and 2 more criteria agree"),
+    ],
+)  # fmt: skip
+def test_sentence_says_what_each_criterion_measured_and_what_it_takes(criteria: dict[str, Any], expected: str) -> None:
+    card = PassSimulation(definitions_of()).card
+    card = replace(card, profile=Profile(fields={"city": "Bonn"}), initial_profile=Profile(fields={"city": "Bonn"}))
+    assert reason(criteria, card) == expected
+
+
+def test_sentence_names_the_list_that_wins_over_the_criteria() -> None:
+    simulation = PassSimulation(definitions_of(TWO))
+    simulation.fold(START)
+    card = replace(simulation.card, memberships={"seg_0": Membership("seg_0", START, 1, {})})
+    tree = explain(parse_criteria(TWO, "USD"), context_of(card, START))
+    found = Explanation(card, START, True, tree, Outlook(START + DAY_MS, None, (None,), instants=1), timezone="Europe/Berlin",
+                        since_ms=START, listed="INCLUDE")  # fmt: skip
+    assert sentence_of(found, "VIP", {}) == (
+        "Pass x is in the segment VIP since 27 September 1972 at 01:00 (Europe/Berlin), because it is on the list of passes "
+        "that always belong to it, and it leaves the segment on 28 September 1972 at 01:00 (Europe/Berlin) if nothing "
+        "happens."
+    )
