@@ -113,6 +113,7 @@ async def open_explained(
     passes = await business.ctx.workspace.passes.ids_of(sorted({row.customer for row in rows}))
     chosen = sorted(passes.values())
     await change_list(business.ctx, segments["listed"].id, chosen[::3], [], "INCLUDE", adds=True)
-    await change_list(business.ctx, segments["regulars"].id, chosen[::5], [], "EXCLUDE", adds=True)
+    if "regulars" in segments:
+        await change_list(business.ctx, segments["regulars"].id, chosen[::5], [], "EXCLUDE", adds=True)
     await business.run_worker()
     return ExplainedBusiness(business, segments, passes)

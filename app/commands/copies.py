@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -21,14 +21,14 @@ LONG_HISTORY = 500
 """Events of a history above which a walk runs in a thread, so that it holds up no other request."""
 
 
-async def read_definitions(ctx: Context, card: Pass) -> Definitions:
-    """Return the definitions that a walk of the pass needs. Read the pass first, as the fold does.
+async def read_definitions(ctx: Context, cards: Iterable[Pass]) -> Definitions:
+    """Return the definitions that walks of the passes need. Read the passes first, as the fold does.
 
     One round trip if the process has them in its cache, else two. Index: {workspace, rev}.
     """
     cache, store = ctx.resources.cache, ctx.workspace.definitions
     cached, highest = cache.definitions(ctx.workspace.id), await store.highest_rev()
-    if cached is not None and cached.revision == highest and cached.serve(card):
+    if cached is not None and cached.revision == highest and all(map(cached.serve, cards)):
         return cached
     definitions = Definitions(await store.versions())
     cache.remember_definitions(ctx.workspace.id, definitions)

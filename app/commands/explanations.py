@@ -75,7 +75,7 @@ async def explain(ctx: Context, pass_id: str, subject: str | Draft, at: object =
 async def _explain(
     ctx: Context, reader: CopyReader, card: Pass, subject: str | Draft, *, at_ms: int
 ) -> Explained | None:
-    definitions = await read_definitions(ctx, card)
+    definitions = await read_definitions(ctx, [card])
     at_ms = max(at_ms, card.evaluated_until_ms)
     segment_id = subject if isinstance(subject, str) else DRAFT_ID
     if isinstance(subject, Draft):

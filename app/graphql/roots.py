@@ -41,6 +41,7 @@ from app.graphql.segments.mutations import (
     DuplicateSegmentPayload,
     UpdateSegmentPayload,
 )
+from app.graphql.segments.previews import PreviewSegmentPayload, SegmentPreview, preview_segment, segment_preview
 from app.graphql.segments.segments import Segment, find_segment, list_segments
 from app.graphql.tiers.programs import SetTierProgramPayload, TierProgram, find_tier_program, set_tier_program
 from app.graphql.types.node import Node, find_node, find_nodes
@@ -78,6 +79,7 @@ class Query(EventTypeQueries, InboundHookQueries, MessageQueries, RewardQueries,
     segment: Segment | None = strawberry.field(resolver=find_segment)
     tier_program: TierProgram | None = strawberry.field(resolver=find_tier_program)
     explain_membership: MembershipExplanation | None = strawberry.field(resolver=explain_membership)
+    segment_preview: SegmentPreview = strawberry.field(resolver=segment_preview)
     segments: Connection[Segment] = strawberry.field(resolver=list_segments)
     ingest_receipt: IngestReceipt | None = strawberry.field(resolver=find_receipt)
     job: Job | None = strawberry.field(resolver=find_job)
@@ -129,6 +131,7 @@ class Mutation(
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(resolver=segment_mutations.archive_segment)
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
+    preview_segment: PreviewSegmentPayload = strawberry.mutation(resolver=preview_segment)
     add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
     remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)
     import_segment_members: ImportSegmentMembersPayload = strawberry.mutation(

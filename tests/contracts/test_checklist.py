@@ -16,7 +16,9 @@ def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 ROWS = (
     _rows("WH1", (1, 7), (18, 18), (20, 22))
     | _rows("WH2", (1, 29))
-    | _rows("V1", (1, 3), (9, 15))
+    | _rows("WH3", (1, 1))
+    | _rows("WH4", (1, 1))
+    | _rows("V1", (1, 3), (7, 7), (9, 15))
     | _rows("A1", (1, 24))
 )
 

@@ -24,6 +24,7 @@ from workers.jobs import (
     imports,
     inclusions,
     member_imports,
+    previews,
     removals,
     replays,
     simulations,
@@ -47,6 +48,7 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.IMPORT_SEGMENT_MEMBERS: member_imports.run_member_import,
     JobKind.INCLUDE_MEMBERS: inclusions.run_inclusion,
     JobKind.BROADCAST: broadcasts.run_broadcast,
+    JobKind.PREVIEW_SEGMENT: previews.run_preview,
 }
 RETRY_DELAY_MS = 5_000
 """The pause of a job after an unexpected error."""

@@ -153,7 +153,10 @@ class _OperationCost:
         own = int(name not in FREE and not (name == "node" and not at_root))
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
         if "first" in definition.args:
-            return _Cost(own + below.once + below.each * self._page_size(arguments, definition))
+            page_size = self._page_size(arguments, definition)
+            if _is_list(definition.type):
+                return _Cost(own + inside * page_size)
+            return _Cost(own + below.once + below.each * page_size)
         if at_root and self._is_mutation:
             items = self._count_items(arguments, definition)
             return _Cost(items + below.once + below.each * items)

@@ -41,6 +41,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `MEASURE_CONVERSION`: the figures of `RuleStatistics.conversion`.
 - `SIMULATE_RULE`: the figures of `simulateRule`.
 - `BROADCAST`: the number of `messages` queued.
+- `PREVIEW_SEGMENT`: the figures of `previewSegment`.
 
 Every result also has the list `warnings`."""
 """The description of the field `result`, as Markdown."""

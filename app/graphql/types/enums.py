@@ -189,6 +189,7 @@ describe_enum(
         "MEASURE_CONVERSION": "Compares who converted after a rule fired. Started by `measureRuleConversion`.",
         "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
         "BROADCAST": "Queues a message to each member of a segment. Started by `broadcastMessage`.",
+        "PREVIEW_SEGMENT": "Computes who would be in a segment, and changes nothing. Started by `previewSegment`.",
     },
 )
 describe_enum(

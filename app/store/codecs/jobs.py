@@ -23,10 +23,12 @@ from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
 from app.domain.files.members import MemberImportOrder, MemberPlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
+from app.domain.preview import PreviewOrder
 from app.domain.rules.rules import RuleVersion
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.store.mongo.queries import Doc
 
+from .criteria import criteria_from_doc, criteria_to_doc
 from .queries import activity_query_from_doc, delivery_query_from_doc, event_query_from_doc, query_to_doc
 from .rules import rule_version_from_doc, rule_version_to_doc
 
@@ -115,6 +117,7 @@ Order = (
     | SimulationOrder
     | InclusionOrder
     | MemberImportOrder
+    | PreviewOrder
 )
 """What a job does, by its kind."""
 
@@ -169,6 +172,9 @@ def order_to_doc(order: Order) -> Doc:
             "at": order.at_ms,
             "hours": order.valid_for_hours,
         }
+    if isinstance(order, PreviewOrder):
+        names = {"timezone": order.timezone, "segment": order.segment_id, "notify": order.notify}
+        return {**criteria_to_doc(order.criteria), **names}
     return {
         "plan": plan_to_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
@@ -206,6 +212,8 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
                 at_ms=doc["at"],
                 valid_for_hours=doc["hours"],
             )
+        case JobKind.PREVIEW_SEGMENT:
+            return PreviewOrder(criteria_from_doc(doc), doc["timezone"], doc["segment"], notify=doc["notify"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

@@ -12,7 +12,7 @@ from app.domain.passes.passes import Pass
 from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.counting import counting_in
-from app.store.mongo.queries import Doc, WorkspaceQueries
+from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks
 
 PAGE_BATCH_SIZE = MAX_EXPIRING + 10
 """Events that one read of a window's history returns to a query. A window lists 100 instants."""
@@ -71,8 +71,20 @@ class CountedEventQueries(WorkspaceQueries):
 
         Index: {workspace, pass, occurred_at, _id}.
         """
-        docs = await self._collection.find(self._in_workspace(**{"pass": card.id})).to_list(None)
-        return [*card.made_events, *filter(None, map(counting_in(card), docs))]
+        return (await self.histories([card]))[card.id]
+
+    async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
+        """Return the histories of several passes by pass id. Index: {workspace, pass, occurred_at, _id}."""
+
+        async def find_chunk(pass_ids: Sequence[str]) -> list[Doc]:
+            return await self._collection.find(self._in_workspace(**{"pass": {"$in": list(pass_ids)}})).to_list(None)
+
+        found = {card.id: card.made_events for card in cards}
+        as_counting = {card.id: counting_in(card) for card in cards}
+        for doc in await in_chunks(find_chunk, list(found), self._in_chunk):
+            if (event := as_counting[doc["pass"]](doc)) is not None:
+                found[doc["pass"]].append(event)
+        return found
 
     async def expiring(self, card: Pass, measure: Measure, after_ms: int, max_events: int) -> tuple[WindowPage, int]:
         """Return the page of a window after an instant, and the number of events read.

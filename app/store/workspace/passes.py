@@ -27,6 +27,7 @@ from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
 LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0}
+EVALUATION_PROJECTION = {"base": 0, "lots": 0, "fired": 0}
 IDENTITY_PROJECTION = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """A filter that excludes stubs and aliases, which have no `created_at`. The index covers the bound."""
@@ -202,6 +203,9 @@ class PassQueries(WorkspaceQueries):
 
     async def page(self, span: PageRequest) -> Page[Pass]:
         """Return passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
+        return await self._page(span, LIST_PROJECTION)
+
+    async def _page(self, span: PageRequest, projection: Doc) -> Page[Pass]:
         order = (("created_at", -1), ("_id", -1))
         return await read_page(
             self._collection,
@@ -209,8 +213,12 @@ class PassQueries(WorkspaceQueries):
             order,
             to_stored_keys(span),
             from_doc,
-            LIST_PROJECTION,
+            projection,
         )
+
+    async def evaluable(self, span: PageRequest) -> Page[Pass]:
+        """Return passes as `page` does, with what an evaluation reads. Index: {workspace, created_at, _id}."""
+        return await self._page(span, EVALUATION_PROJECTION)
 
     async def count(self) -> int:
         """Return the number of passes. Index: {workspace, created_at, _id}."""

@@ -91,8 +91,9 @@ def test_sentence_names_the_list_that_wins_over_the_criteria() -> None:
     simulation.fold(START)
     card = replace(simulation.card, memberships={"seg_0": Membership("seg_0", START, 1, {})})
     tree = explain(parse_criteria(TWO, "USD"), context_of(card, START))
-    found = Explanation(card, START, True, tree, Outlook(START + DAY_MS, None, (None,), instants=1), timezone="Europe/Berlin",
-                        since_ms=START, listed="INCLUDE")  # fmt: skip
+    outlook = Outlook(START + DAY_MS, None, (None,), instants=1)
+    zone = "Europe/Berlin"
+    found = Explanation(card, START, True, tree, outlook, timezone=zone, since_ms=START, listed="INCLUDE")
     assert sentence_of(found, "VIP", {}) == (
         "Pass x is in the segment VIP since 27 September 1972 at 01:00 (Europe/Berlin), because it is on the list of passes "
         "that always belong to it, and it leaves the segment on 28 September 1972 at 01:00 (Europe/Berlin) if nothing "
