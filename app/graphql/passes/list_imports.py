@@ -12,11 +12,10 @@ from app.domain.files.imports import ImportFormat
 from app.graphql.context import Info
 from app.graphql.jobs.imports import open_file, unlimited_time
 from app.graphql.jobs.jobs import Job, job_of
+from app.graphql.types.enums import SegmentList
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import Upload
-
-from .lists import SegmentList
 
 
 @strawberry.input

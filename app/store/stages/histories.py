@@ -21,7 +21,6 @@ from app.store.mongo.queries import Collection as MongoCollection
 from app.store.mongo.queries import Doc, in_chunks
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import ALL_TIME_MS, SEEK_AFTER_MS, RangeScan, ScanPosition
-
 from app.store.workspace.counted_events import read_expiring
 
 from .pending import PendingQueries
