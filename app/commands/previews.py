@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from app.clock import SystemClock
-from app.domain.activities import ActivityQuery, Entry
+from app.domain.activities import Entry
+from app.domain.activity_queries import ActivityQuery
 from app.domain.definitions import Definitions
 from app.domain.errors import Code, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.events import Event

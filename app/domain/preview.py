@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
-from app.domain.activities import ENTERED, LEFT, Activity, ActivityQuery, Entry, category_of
+from app.domain.activities import ENTERED, LEFT, Activity, Entry, category_of
+from app.domain.activity_queries import ActivityQuery
 from app.domain.definitions import Definitions, DefinitionVersion, references_of
 from app.domain.errors import NotFound
 from app.domain.events.events import RULE_FIRED, Event
