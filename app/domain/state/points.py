@@ -18,7 +18,6 @@ Points are a function of the *set* of counted events and an instant. The rules:
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
@@ -26,20 +25,17 @@ from decimal import Decimal
 from app.domain.events.events import INTERNAL_TYPES, REDEMPTION, REDEMPTION_ROLLBACK, Event
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add, subtract
-from app.domain.values.instants import DAY_MS
 
+from .lot_queue import LotQueue
 from .lots import (
     ExpiredLot,
     Lot,
-    LotKey,
     Lots,
     Matured,
     Pending,
     PendingPoints,
     Taken,
     end_key,
-    is_end_key,
-    lot_key,
     pending_key,
 )
 
@@ -51,7 +47,7 @@ class PointsAccount:
         self, balance: Decimal = ZERO, lots: Lots | None = None, active_ms: int = 0, pending: Pending | None = None
     ) -> None:
         self.balance = balance
-        self.lots: Lots | None = lots
+        self._queue = LotQueue(lots)
         self.pending: Pending = pending or {}
         self._active_ms = active_ms
         # Points that awards gave in all, and that expired, by end. Complete only after a rebuild.
@@ -61,24 +57,18 @@ class PointsAccount:
         self._reversed: dict[str, Decimal] = {}
         # What each redemption took from lots and grants, the soonest end first. Complete only after a rebuild.
         self._takes: dict[str, list[Taken]] = {}
-        self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
         self._awards = 0
-        # Lots that expire at an instant, and lots that expire after days without activity; the soonest first.
-        self._fixed: list[LotKey] = []
-        self._rolling: list[LotKey] = []
-        # Lots of awards that expire after days without activity: one for each number of days.
-        self._idle: list[LotKey] = []
-        for event_id, lot in (lots or {}).items():
-            self._queue_of(event_id, lot).append(lot_key(event_id, lot))
-        self._fixed.sort()
-        self._rolling.sort()
-        self._idle.sort()
+
+    @property
+    def lots(self) -> Lots | None:
+        """The lots by key; None as long as no counted event had an end."""
+        return self._queue.lots
 
     def next_change_ms(self) -> int | None:
         """Return the next instant at which a lot expires, or points mature, if nothing happens; None for never."""
-        soonest = self._find_soonest() if self.lots else None
+        soonest = self._queue.find_soonest(self._active_ms) if self.lots else None
         expiry_ms = None if soonest is None else soonest[0]
         if not self.pending:
             return expiry_ms
@@ -102,9 +92,9 @@ class PointsAccount:
     def expire_lots(self, at_ms: int) -> list[ExpiredLot]:
         """Remove the lots that have expired at `at_ms`, and return them in order of expiry."""
         expired: list[ExpiredLot] = []
-        while self.lots and (soonest := self._find_soonest()) is not None and soonest[0] <= at_ms:
+        while self.lots and (soonest := self._queue.find_soonest(self._active_ms)) is not None and soonest[0] <= at_ms:
             expired_ms, _, event_id = soonest
-            points = self._take(event_id).remaining
+            points = self._queue.take(event_id).remaining
             self.balance = subtract(self.balance, points)
             self._lapsed[event_id] = add(self._lapsed.get(event_id, ZERO), points)
             expired.append(ExpiredLot(event_id, points, expired_ms, balance=self.balance))
@@ -128,8 +118,7 @@ class PointsAccount:
                 self._earn_or_spend(event)
             return
         at_ms = event.order_ms
-        if self.lots is None:
-            self.lots = self._copied_lots = {}
+        self._queue.begin()
         if event.type == REDEMPTION_ROLLBACK:
             self._roll_back(event, active_ms, at_ms)
         elif expiry is None:
@@ -143,9 +132,8 @@ class PointsAccount:
     def _count_made(self, event: Event) -> None:
         """Count an award, a reversal of one, or a deduction. They name no event that corrections could name."""
         at_ms, expiry, matures_ms = event.occurred_ms, event.points_expiry, event.matures_ms
-        if expiry is not None and self.lots is None:
-            # From now on, the order of events matters, even if the award repays a debt and leaves no lot.
-            self.lots = self._copied_lots = {}
+        if expiry is not None:
+            self._queue.begin()
         if event.points < 0:
             owed = -event.points
             is_reversal = event.metadata.get("reversal") is True
@@ -183,15 +171,13 @@ class PointsAccount:
             self._awards += 1
             self._unlimited[f"award:{self._awards}"] = at_ms, subtract(points, debt)
             return True
-        if self.lots is None:
-            self.lots = self._copied_lots = {}
-        left = self.lots.get(key)
+        left = (self.lots or {}).get(key)
         remaining = subtract(points, debt)
         if left is not None:
             remaining, granted_ms = add(remaining, left.remaining), left.granted_ms
         if expiry.after_days is not None:
             granted_ms = at_ms
-        self._put(key, Lot(remaining, granted_ms, expiry))
+        self._queue.put(key, Lot(remaining, granted_ms, expiry))
         return True
 
     def _reverse(self, owed: Decimal, expiry: PointsExpiry | None, matures_ms: int | None, at_ms: int) -> Decimal:
@@ -216,11 +202,11 @@ class PointsAccount:
         lot = (self.lots or {}).get(key)
         if lot is not None and owed > 0:
             taken = min(owed, lot.remaining)
-            self._take(key)
+            self._queue.take(key)
             self.balance = subtract(self.balance, taken)
             owed = subtract(owed, taken)
             if lot.remaining > taken:
-                self._put(key, replace(lot, remaining=subtract(lot.remaining, taken)))
+                self._queue.put(key, replace(lot, remaining=subtract(lot.remaining, taken)))
         self._reversed[key] = add(self._reversed.get(key, ZERO), owed)
         return owed
 
@@ -283,11 +269,11 @@ class PointsAccount:
                 continue
             lot = (self.lots or {}).get(taken.key)
             if lot is not None:
-                self._put(taken.key, replace(lot, remaining=add(lot.remaining, points)))
+                self._queue.put(taken.key, replace(lot, remaining=add(lot.remaining, points)))
             elif taken.lot.expiry.expires_ms(max(active_ms, taken.lot.granted_ms)) <= at_ms:
-                self._put(taken.key, replace(taken.lot, remaining=points, expiry=PointsExpiry(at_ms)))
+                self._queue.put(taken.key, replace(taken.lot, remaining=points, expiry=PointsExpiry(at_ms)))
             else:
-                self._put(taken.key, replace(taken.lot, remaining=points))
+                self._queue.put(taken.key, replace(taken.lot, remaining=points))
         if left > 0:
             self._unlimited[event.id] = at_ms, left
 
@@ -298,12 +284,12 @@ class PointsAccount:
         """
         found: list[Taken] = []
         self.balance = subtract(self.balance, owed)
-        while owed > 0 and (soonest := self._find_soonest()) is not None:
+        while owed > 0 and (soonest := self._queue.find_soonest(self._active_ms)) is not None:
             event_id = soonest[2]
-            lot = self._take(event_id)
+            lot = self._queue.take(event_id)
             found.append(Taken(event_id, min(owed, lot.remaining), lot.granted_ms, lot=lot))
             if lot.remaining > owed:
-                self._put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
+                self._queue.put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
                 return found
             owed = subtract(owed, lot.remaining)
         return found + self._use_unlimited(owed, list(self._unlimited))
@@ -315,56 +301,17 @@ class PointsAccount:
         debt = max(ZERO, -self.balance)
         self.balance = add(self.balance, event.points)
         if event.points > debt:
-            self._put(event.id, Lot(subtract(event.points, debt), at_ms, expiry))
+            self._queue.put(event.id, Lot(subtract(event.points, debt), at_ms, expiry))
 
     def _move_expiry(self, event: Event, expiry: PointsExpiry, at_ms: int) -> None:
         target = event.correction_of or ""
         if expiry.at_ms is not None:
             expiry = PointsExpiry(max(expiry.at_ms, at_ms))
         if self.lots is not None and target in self.lots:
-            self._put(target, replace(self._take(target), expiry=expiry))
+            self._queue.put(target, replace(self._queue.take(target), expiry=expiry))
         elif target in self._unlimited:
             granted_ms, remaining = self._unlimited.pop(target)
-            self._put(target, Lot(remaining, granted_ms, expiry))
-
-    def _find_soonest(self) -> LotKey | None:
-        # A grant is an activity of the customer, but an award may follow the last one.
-        return min(
-            (
-                *self._fixed[:1],
-                *((self._active_ms + days * DAY_MS, at_ms, key) for days, at_ms, key in self._rolling[:1]),
-                *((max(self._active_ms, at_ms) + days * DAY_MS, at_ms, key) for days, at_ms, key in self._idle),
-            ),
-            default=None,
-        )
-
-    def _queue_of(self, key: str, lot: Lot) -> list[LotKey]:
-        if lot.expiry.after_days is None:
-            return self._fixed
-        return self._idle if is_end_key(key) else self._rolling
-
-    def _put(self, event_id: str, lot: Lot) -> None:
-        if self.lots is not None and event_id in self.lots:
-            # A slow worker may count an event that another worker counted before the history was read. The
-            # compare-and-set rejects the result of such a walk, but the walk must not raise.
-            self._take(event_id)
-        self._changeable_lots()[event_id] = lot
-        insort(self._queue_of(event_id, lot), lot_key(event_id, lot))
-
-    def _take(self, event_id: str) -> Lot:
-        lot = self._changeable_lots().pop(event_id)
-        queue = self._queue_of(event_id, lot)
-        del queue[bisect_left(queue, lot_key(event_id, lot))]
-        return lot
-
-    def _changeable_lots(self) -> dict[str, Lot]:
-        """Return the lots to change.
-
-        Copy them before the first change, because the caller's lots must stay unchanged.
-        """
-        if self._copied_lots is None:
-            self.lots = self._copied_lots = dict(self.lots or {})
-        return self._copied_lots
+            self._queue.put(target, Lot(remaining, granted_ms, expiry))
 
 
 def moves_expiry(event: Event) -> bool:

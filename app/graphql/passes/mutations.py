@@ -18,7 +18,8 @@ from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.read_scope import withheld
 from app.graphql.types.scalars import JSON, RawDateTime
 
-from .passes import HOLDER, PROFILE, Pass, PassKind, PassStatus, pass_of
+from .kinds import PassKind, PassStatus
+from .passes import HOLDER, PROFILE, Pass, pass_of
 
 
 @strawberry.input

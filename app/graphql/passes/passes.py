@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -24,7 +23,6 @@ from app.graphql.rewards.redemptions import PassReward, Redemption, redemptions_
 from app.graphql.segments.memberships import Membership, membership_of
 from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
-from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
 from app.graphql.types.ids import database_id, require_one, to_global_id
 from app.graphql.types.node import Node, fetcher
@@ -34,44 +32,9 @@ from app.graphql.types.scalars import JSON
 
 from .consents import Consent, consents_of
 from .field_problems import FieldProblem, field_problems_of
+from .kinds import PassKind, PassStatus
 from .points import FirstExpiries, PassPoints, PointsExpiring, find_points_expiring
 from .statistics import PassStatistics, TimeWindow, build_pass_statistics
-
-
-class PassStatus(StrEnum):
-    """State of a pass. Punchcard does not act on it; segments can ask for it."""
-
-    ACTIVE = "ACTIVE"
-    INACTIVE = "INACTIVE"
-    EXPIRED = "EXPIRED"
-    REVOKED = "REVOKED"
-
-
-class PassKind(StrEnum):
-    """Kind of a pass."""
-
-    LOYALTY_CARD = domain.LOYALTY_CARD
-    GIFT_CARD = domain.GIFT_CARD
-
-
-describe_enum(
-    PassKind,
-    "PassKind",
-    {
-        "LOYALTY_CARD": "A loyalty card, membership or ticket. Kind of a new pass.",
-        "GIFT_CARD": "A gift card: it has a balance of money in one currency.",
-    },
-)
-describe_enum(
-    PassStatus,
-    "PassStatus",
-    {
-        "ACTIVE": "The pass is in use. State of a new pass.",
-        "INACTIVE": "The pass is not in use at present.",
-        "EXPIRED": "The validity of the pass has ended.",
-        "REVOKED": "The pass was withdrawn.",
-    },
-)
 
 
 @strawberry.type

@@ -184,7 +184,7 @@ class FoldQueries(HistoryQueries):
         return found, slot if slot < SLOTS else None
 
     async def _is_small(self, workspace_id: str) -> bool:
-        """Return whether one query may examine all passes of a workspace. Slots are even, so one slot tells."""
+        """Return whether one query may examine all passes of a workspace. Slots are even, so it looks at one."""
         where = {"workspace": workspace_id, "slot": 0, "rev": {"$gte": 0}}
         found = self._passes.find(where, {"_id": 1}).limit(SMALL_SLOT + 1)
         return len(await found.to_list(None)) <= SMALL_SLOT

@@ -6,7 +6,7 @@ Only `workers` may import them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 
 from app.domain.events.events import TOMBSTONES, Event
@@ -17,8 +17,7 @@ from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
 from app.store.codecs.guards import is_declined
-from app.store.mongo.queries import Collection as MongoCollection
-from app.store.mongo.queries import Doc, in_chunks
+from app.store.mongo.queries import Collection, Doc, in_chunks
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import ALL_TIME_MS, SEEK_AFTER_MS, RangeScan, ScanPosition
 from app.store.workspace.counted_events import read_expiring
@@ -128,7 +127,7 @@ def _group_by_size(cards: Sequence[Pass], max_passes: int) -> list[list[Pass]]:
     return groups
 
 
-def _scans_of(card: Pass, collection: MongoCollection) -> Iterator[RangeScan]:
+def _scans_of(card: Pass, collection: Collection) -> Iterator[RangeScan]:
     """Yield the scans that together read all events of a pass, oldest first.
 
     The aggregates tell when the counted events begin, and how close together they lie. So the first range is not read to
@@ -158,5 +157,5 @@ def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
     return Family(members, is_split, [events.from_doc(doc) for doc in coming])
 
 
-def _waits(doc: Doc, folded: Collection[str]) -> bool:
+def _waits(doc: Doc, folded: frozenset[str]) -> bool:
     return "pend" in doc and doc["_id"] not in folded

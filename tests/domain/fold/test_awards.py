@@ -161,7 +161,7 @@ def test_points_taken_back_after_their_end_return_with_the_removal_of_the_refund
     check_rebuild(simulation)
 
 
-def test_spent_points_taken_back_before_their_end_return_when_the_refund_is_removed_after_it() -> None:
+def test_spent_points_taken_back_before_their_end_return_with_a_removed_refund() -> None:
     """The customer then has what a customer without the refund has: what was spent stays spent, the rest expired."""
     simulation = RuleSimulation(defined(rule("points", per_dollar(expiry=after_days(10)))))
     bought = purchase_event(1, START + 5, Decimal(10))

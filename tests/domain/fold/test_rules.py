@@ -94,7 +94,7 @@ def test_points_follow_the_version_that_fired() -> None:
     assert simulation.given == [10, -5, 30]
 
 
-def test_event_that_comes_after_a_version_met_its_pass_is_late_and_fires_under_that_version() -> None:
+def test_event_that_comes_after_a_version_is_late_and_fires_under_that_version() -> None:
     """Otherwise the event counts before the version, which is not asked, and the version before is no longer in force."""
     first = rule("points", per_dollar())
     second = rule("points", per_dollar(3), version=2, at_ms=START + 100)
@@ -131,7 +131,7 @@ def test_rule_does_not_see_the_instant_at_which_it_was_created(meets_version_fir
     assert simulation.given == []
 
 
-def test_several_removals_of_one_instant_are_reported_in_the_order_in_which_their_events_counted() -> None:
+def test_removals_of_one_instant_are_reported_in_the_order_of_their_events() -> None:
     bought = [purchase_event(i, START + 5 + i) for i in range(3)]
     simulation = RuleSimulation(defined(rule("points", per_dollar())))
     for event in reversed(bought):
