@@ -110,13 +110,13 @@ async def test_types_and_sources_are_listed_and_a_strict_workspace_rejects_other
                 after=after,
             )
         )["eventDefinitions"]
-        assert page["totalCount"] == 32
+        assert page["totalCount"] == 40
         found += [node["key"] for node in page["nodes"]]
         if not page["pageInfo"]["hasNextPage"]:
             break
         after = page["pageInfo"]["endCursor"]
     assert found == sorted(found)
-    assert len(found) == 32
+    assert len(found) == 40
     assert {"lookbook", "outdated", "purchase"} < set(found)
     log = await api.fetch_data("{ auditLog(first: 4) { nodes { action subject } } }")
     assert [node["action"] for node in log["auditLog"]["nodes"]] == [

@@ -15,7 +15,7 @@ INFO = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor } totalCoun
 
 LISTS = (
     "events", "passes", "segments", "jobs", "apiKeys", "auditLog", "activity", "eventDefinitions", "inboundHooks",
-    "webhookEndpoints", "rules", "ruleFirings",
+    "webhookEndpoints", "rules", "ruleFirings", "rewards", "channels", "messages",
 )  # fmt: skip
 
 
