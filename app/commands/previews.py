@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -18,13 +18,13 @@ from app.domain.explanation.explaining import DRAFT_ID
 from app.domain.fold.copies import TooMuchToRead, walk_step, walk_until
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
-from app.domain.preview import Preview, PreviewOrder, PreviewTally
+from app.domain.preview import Preview, PreviewOrder, PreviewTally, sum_tallies
 from app.domain.segments.restating import restate
 from app.domain.segments.segments import Version
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks.endpoints import MAX_ENDPOINTS, EndpointStatus
 from app.store.mongo.ids import ordered_id
-from app.store.mongo.paging import PageRequest
+from app.store.mongo.paging import Page, PageRequest
 from app.store.workspace.workspace import Workspace
 from app.templates.rendering import LiquidTexts
 
@@ -41,7 +41,8 @@ MAX_PREVIEWED_EVENTS = 100_000
 MAX_WALKED_PASSES = 500
 """Passes that one request walks for a preview: those that lag, and those that move other definitions."""
 MAX_SAMPLE = 100
-PASSES_PER_PAGE = 1_000
+MAX_ATTEMPTS = 5
+"""Attempts to preview a workspace whose definitions change meanwhile."""
 EVENTS_PER_WALK = 20_000
 """Events of one pass that a preview reads for its walk."""
 
@@ -82,20 +83,18 @@ async def preview_segment(ctx: Context, order: PreviewOrder) -> Previewed:
     if total > MAX_PREVIEWED_PASSES:
         raise _too_large(f"The workspace has {total:,} passes.")
     at_ms = to_ms(await ctx.resources.clock.elapsed())
-    run: PreviewRun | None = None
-    tally, sample = PreviewTally(), list[tuple[int, str]]()
-    span = PageRequest(PASSES_PER_PAGE)
-    while True:
-        page = await ctx.workspace.passes.evaluable(span)
-        if run is None or run.is_outdated(page.items):
-            run = await start_run(ctx.workspace, await read_definitions(ctx, page.items), order, at_ms)
-        done = await run.add(page.items, max_events=MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES)
-        tally = tally.plus(done.tally)
-        sample = heapq.nsmallest(MAX_SAMPLE, [*sample, *((crc32(each.encode()), each) for each in done.member_ids)])
-        if not page.has_more:
+    for _ in range(MAX_ATTEMPTS):
+        run = await start_run(ctx.workspace, await read_definitions(ctx, ()), order, at_ms)
+        tally, sample = PreviewTally(), list[tuple[int, str]]()
+        async for cards in run.read_all():
+            if run.is_outdated(cards):
+                break
+            done = await run.add(cards, max_events=MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES)
+            tally = sum_tallies([tally, done.tally])
+            sample = heapq.nsmallest(MAX_SAMPLE, [*sample, *((crc32(each.encode()), each) for each in done.member_ids)])
+        else:
             return Previewed(order, tally, [pass_id for _, pass_id in sample])
-        last = page.items[-1]
-        span = PageRequest(PASSES_PER_PAGE, (to_ms(last.created_at), last.id))
+    raise Unavailable("workers")
 
 
 async def start_preview(ctx: Context, order: PreviewOrder) -> Job:
@@ -132,8 +131,21 @@ class PreviewRun:
         self._texts = LiquidTexts()
         self._events_read = self._walked = 0
 
+    async def read(self, span: PageRequest) -> Page[Pass]:
+        """Return a page of passes, the newest first, with what this preview reads of them."""
+        preview = self._preview
+        return await self._workspace.passes.evaluable(span, preview.measure_keys, is_counted=preview.may_build_measures)
+
+    def read_all(self) -> AsyncIterator[list[Pass]]:
+        """Iterate over all passes, in parts, with what this preview reads of them."""
+        preview = self._preview
+        return self._workspace.passes.all_evaluable(preview.measure_keys, is_counted=preview.may_build_measures)
+
     def is_outdated(self, cards: Sequence[Pass]) -> bool:
-        """Return whether a pass was evaluated under definitions that the run does not have: begin another run."""
+        """Return whether a pass was evaluated under definitions that the run does not have.
+
+        Then begin another run.
+        """
         return any(card.revision > self._preview.definitions.revision for card in cards)
 
     async def add(
@@ -154,16 +166,16 @@ class PreviewRun:
             raise _too_large(f"The preview takes more than {max_events:,} events.")
         histories = await self._workspace.counted_events.histories(reading)
         moves = await asyncio.to_thread(self._find_moves, current, histories)
-        tally, members = PreviewTally(), []
+        tallies, members = list[PreviewTally](), list[str]()
         for card, (was_member, is_member) in zip(current, moves, strict=True):
             entries = None
             if preview.is_referenced and was_member != is_member:
                 self._count_walk(max_walked)
                 entries = await self._walk(card)
-            tally = tally.plus(preview.tally(card, was_member, is_member, entries))
+            tallies.append(preview.tally(card, was_member, is_member, entries))
             if is_member:
                 members.append(card.id)
-        return PagePreview(tally, members)
+        return PagePreview(sum_tallies(tallies), members)
 
     def _find_moves(self, cards: Sequence[Pass], histories: Mapping[str, Sequence[Event]]) -> list[tuple[bool, bool]]:
         return [self._preview.find_move(card, histories.get(card.id)) for card in cards]

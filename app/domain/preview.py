@@ -6,7 +6,7 @@ built as the walk builds it when a version comes into force.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -57,10 +57,6 @@ class PreviewTally:
         """The members of now that would stay."""
         return self.count - self.entering
 
-    def plus(self, other: PreviewTally) -> PreviewTally:
-        """Return the sum of both."""
-        return PreviewTally(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
-
     def to_dict(self) -> dict[str, int]:
         """Return the figures by name."""
         return {name: getattr(self, name) for name in COUNTS}
@@ -68,6 +64,11 @@ class PreviewTally:
 
 COUNTS = tuple(each.name for each in fields(PreviewTally))
 """The names of the figures of a tally."""
+
+
+def sum_tallies(tallies: Sequence[PreviewTally]) -> PreviewTally:
+    """Return the sum of tallies."""
+    return PreviewTally(**{name: sum(getattr(each, name) for each in tallies) for name in COUNTS})
 
 
 class Preview:
@@ -90,6 +91,18 @@ class Preview:
         """Whether other definitions name the segment, so that its members decide about more than the segment."""
         latest = self.definitions.latest().values()
         return any(each.is_in_force and self.version.segment_id in references_of(each) for each in latest)
+
+    @property
+    def measure_keys(self) -> Collection[str]:
+        """The keys of all measures of the criteria."""
+        return self._measures.keys()
+
+    @cached_property
+    def may_build_measures(self) -> bool:
+        """Whether passes that are not behind may lack a measure of the criteria."""
+        # Rules come and go without a backfill, so what only they measure may be lacking.
+        evaluated = self.definitions.active(self.definitions.announced_revision).event_criteria
+        return not self._measures.keys() <= {leaf.measure.key for leaf in evaluated}
 
     def _new_measures(self, card: Pass) -> Sequence[Measure]:
         """Return the measures of the criteria that the pass does not store under its revision."""
@@ -142,22 +155,29 @@ class Preview:
 
         `entries` are those of a walk of a copy under the edit; None if nothing but the segment depends on the move.
         """
+        moves = was_member != is_member
         if entries is None:
-            kind, refs = (ENTERED if is_member else LEFT), {"segment": self.version.segment_id}
-            silent = self.version.is_silent
-            number = card.last_activity + 1
-            entry = Entry(number, kind, self.at_ms, recorded_ms=self.at_ms, refs=refs, silent=silent)
-            entries = [entry] if was_member != is_member else []
+            entries = [self._entry(card, is_member=is_member)] if moves and self._filters else []
+            activity_count = int(moves)
+        else:
+            activity_count = len(entries)
         activities = [_activity_of(card, entry) for entry in entries] if self._filters else []
         return PreviewTally(
             passes=1,
             count=int(is_member),
-            entering=int(is_member and not was_member),
-            leaving=int(was_member and not is_member),
-            activities=len(entries),
+            entering=int(is_member and moves),
+            leaving=int(was_member and moves),
+            activities=activity_count,
             deliveries=sum(each.matches(activity) for each in self._filters for activity in activities),
             firings=sum(entry.made is not None and entry.made.type == RULE_FIRED for entry in entries),
         )
+
+    def _entry(self, card: Pass, *, is_member: bool) -> Entry:
+        """Return the entry of a pass that the edit moves."""
+        number, kind = card.last_activity + 1, ENTERED if is_member else LEFT
+        refs = {"segment": self.version.segment_id}
+        silent = self.version.is_silent
+        return Entry(number, kind, self.at_ms, recorded_ms=self.at_ms, refs=refs, silent=silent)
 
 
 def _activity_of(card: Pass, entry: Entry) -> Activity:

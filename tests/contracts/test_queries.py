@@ -350,7 +350,8 @@ async def call_all_queries(business: Business) -> None:
     assert await store.passes.version(ann.id) == card.version
     await store.counted_events.history(card)
     await store.counted_events.histories([card])
-    await store.passes.evaluable(PageRequest(2))
+    assert [part async for part in store.passes.all_evaluable(["m1"], is_counted=True)]
+    await store.passes.evaluable(PageRequest(2), ["m1"], is_counted=True)
     span_ms = (to_ms(EARLIEST), to_ms(await ctx.now()))
     await store.counted_events.latest_matching(card, lambda event: True, span_ms, 5)
     await store.counted_events.latest_matching(card, lambda event: True, (None, None), 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.commands.previews import PreviewRun, start_run
 from app.domain.definitions import Definitions
 from app.domain.jobs import Tally
-from app.domain.preview import PreviewOrder, PreviewTally
+from app.domain.preview import PreviewOrder, PreviewTally, sum_tallies
 from app.domain.values.instants import to_ms
 from app.store.mongo.paging import PageRequest
 
@@ -27,18 +27,20 @@ async def run_preview(lease: JobLease) -> bool:
     at_ms = to_ms(await lease.worker.resources.clock.elapsed())
     while not lease.run.position["over"] and await lease.can_continue():
         position = lease.run.position
+        if run is None:
+            run = await start_run(store, Definitions(await store.definitions.versions()), order, at_ms)
         after = None if position["after"] is None else tuple(position["after"])
         # The newest passes come first, so that passes created meanwhile are left out.
-        page = await store.passes.evaluable(PageRequest(PREVIEW_BATCH_SIZE, after))
-        # The definitions are read after the passes, as the fold does, so that they contain what a pass was evaluated under.
-        if run is None or run.is_outdated(page.items):
-            run = await start_run(store, Definitions(await store.definitions.versions()), order, at_ms)
+        page = await run.read(PageRequest(PREVIEW_BATCH_SIZE, after))
+        if run.is_outdated(page.items):
+            run = None
+            continue
         done = await run.add(page.items)
         last = page.items[-1] if page.items else None
         next_position = {
             "after": position["after"] if last is None else [to_ms(last.created_at), last.id],
             "over": not page.has_more,
-            "sum": PreviewTally(**position["sum"]).plus(done.tally).to_dict(),
+            "sum": sum_tallies([PreviewTally(**position["sum"]), done.tally]).to_dict(),
         }
         if not await lease.commit(next_position, lease.run.tally.plus(Tally(len(page.items)))):
             return False

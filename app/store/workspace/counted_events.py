@@ -16,6 +16,8 @@ from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks
 
 PAGE_BATCH_SIZE = MAX_EXPIRING + 10
 """Events that one read of a window's history returns to a query. A window lists 100 instants."""
+PASSES_PER_READ = 100
+"""Passes whose histories one read returns. The cost of `$in` grows with the square of its size on the embedded servers."""
 MAX_EXAMINED = 1_000
 """Events that a read of the newest matching ones examines."""
 
@@ -81,7 +83,7 @@ class CountedEventQueries(WorkspaceQueries):
 
         found = {card.id: card.made_events for card in cards}
         as_counting = {card.id: counting_in(card) for card in cards}
-        for doc in await in_chunks(find_chunk, list(found), self._in_chunk):
+        for doc in await in_chunks(find_chunk, list(found), min(self._in_chunk, PASSES_PER_READ)):
             if (event := as_counting[doc["pass"]](doc)) is not None:
                 found[doc["pass"]].append(event)
         return found

@@ -6,7 +6,7 @@ Erased passes are never returned. For a merged pass, its survivor is returned.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from app.domain.values.instants import EARLIEST, to_ms
 from app.store.codecs.pass_parts import lots_from_docs, state_from_doc
 from app.store.codecs.passes import from_doc, to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new, translating_errors
 from app.store.mongo.usage import charge_counted
 
 from .activities import any_of
@@ -27,7 +27,15 @@ from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
 LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0}
-EVALUATION_PROJECTION = {"base": 0, "lots": 0, "fired": 0}
+EVALUATED = (
+    "workspace", "external_id", "profile", "installed_at", "created_at", "updated_at", "at", "rev", "points", "memberships",
+    "v", "fid", "n", "due", "tier", "tier_span",
+)  # fmt: skip
+"""The fields that every evaluation reads."""
+COUNTED = ("aggregates", "made", "lb", "decided", "out")
+"""The fields from which an evaluation builds what the pass does not store."""
+PART_SIZE = 1_000
+"""Passes in one part of `all_evaluable`."""
 IDENTITY_PROJECTION = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """A filter that excludes stubs and aliases, which have no `created_at`. The index covers the bound."""
@@ -216,9 +224,24 @@ class PassQueries(WorkspaceQueries):
             projection,
         )
 
-    async def evaluable(self, span: PageRequest) -> Page[Pass]:
-        """Return passes as `page` does, with what an evaluation reads. Index: {workspace, created_at, _id}."""
-        return await self._page(span, EVALUATION_PROJECTION)
+    async def evaluable(self, span: PageRequest, measure_keys: Iterable[str], *, is_counted: bool) -> Page[Pass]:
+        """Return passes as `page` does, with these measures only. Index: {workspace, created_at, _id}.
+
+        With `is_counted`, they also have what tells which events count.
+        """
+        return await self._page(span, _evaluated(measure_keys, is_counted=is_counted))
+
+    async def all_evaluable(self, measure_keys: Iterable[str], *, is_counted: bool) -> AsyncIterator[list[Pass]]:
+        """Yield all passes in parts of up to 1,000, as `evaluable` returns them, in no order.
+
+        The embedded servers sort all further passes for each page, so pages cost the square of the number of passes. Index:
+        {workspace, created_at, _id}.
+        """
+        fields = _evaluated(measure_keys, is_counted=is_counted)
+        with translating_errors("PassQueries.all_evaluable"):
+            cursor = self._collection.find(self._in_workspace(created_at=CREATED), fields, batch_size=PART_SIZE)
+            while docs := await cursor.to_list(PART_SIZE):
+                yield [from_doc(doc) for doc in docs]
 
     async def count(self) -> int:
         """Return the number of passes. Index: {workspace, created_at, _id}."""
@@ -277,3 +300,9 @@ class PassQueries(WorkspaceQueries):
         docs = await self._collection.aggregate(stages).to_list(None)
         charge_counted(sum(doc["count"] for doc in docs))
         return {doc["_id"]: doc["count"] for doc in docs}
+
+
+def _evaluated(measure_keys: Iterable[str], *, is_counted: bool) -> Doc:
+    """Return the projection of passes that are evaluated by these measures."""
+    names = (*EVALUATED, *(f"state.{key}" for key in measure_keys), *(COUNTED if is_counted else ()))
+    return dict.fromkeys(names, 1)
