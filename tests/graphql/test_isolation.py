@@ -46,6 +46,9 @@ QUERIES = {
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
+    "explainMembership": "query ($id: ID!) { explainMembership(passId: $id, segmentId: $id) { member text } }",
+    "segmentPreview": "query ($id: ID!) { segmentPreview(input: {criteria: {segment: {id: $id}}, segmentId: $id})"
+    " { entering sample { pass { id } } } }",
     "rule": "query ($id: ID!) { rule(id: $id) { id key name versions { nodes { version } } } }",
     "reward": "query ($id: ID!) { reward(id: $id) { id key name versions { nodes { version } } } }",
     "ruleFirings": "query ($id: ID!) { a: ruleFirings(filter: {ruleId: $id}) { totalCount nodes { id } }"
@@ -79,6 +82,8 @@ MUTATIONS = {
     "updateSegment": f"updateSegment(input: {{id: $id, name: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "previewSegment": "previewSegment(input: {criteria: {segment: {id: $id}}, segmentId: $id})"
+    f" {{ job {{ id }} {ERRORS} }}",
     "createRule": "createRule(input: {key: \"mine\", name: \"Mine\", trigger: {segmentEntered: {segmentId: $id}},"
     f" effects: [{{awardPoints: {{points: 1}}}}]}}) {{ rule {{ id }} {ERRORS} }}",
     "updateRule": f"updateRule(input: {{id: $id, name: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",

@@ -238,4 +238,4 @@ def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
         if "first" in field.args
     }
     # The other lists need no read of their own: they are read with the pass, or belong to one answer.
-    assert inner == {*PAGES, "memberships", "pointsExpiring", "groups"}
+    assert inner == {*PAGES, "memberships", "pointsExpiring", "groups", "sample"}

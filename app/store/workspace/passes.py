@@ -227,7 +227,7 @@ class PassQueries(WorkspaceQueries):
     async def evaluable(self, span: PageRequest, measure_keys: Iterable[str], *, is_counted: bool) -> Page[Pass]:
         """Return passes as `page` does, with these measures only. Index: {workspace, created_at, _id}.
 
-        With `is_counted`, they also have what tells which events count.
+        With `is_counted`, they also have what a measure is built from.
         """
         return await self._page(span, _evaluated(measure_keys, is_counted=is_counted))
 
