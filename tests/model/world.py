@@ -63,7 +63,7 @@ SMALL_LIMITS = {
     # The invariants compare the passes with all versions, so none is deleted.
     "workers.stages.backfill.SUPERSEDED_TTL_MS": 10**12,
     "workers.stages.publish.PASSES_PER_ROUND": 2,
-    "workers.stages.publish.PUBLISH_BATCH_SIZE": 3,
+    "workers.stages.publish.ENTRIES_PER_STEP": 3,
     "workers.stages.publish.ENTRIES_PER_PASS": 4,
     "workers.stages.advance.MAX_OUTBOX_ENTRIES": 12,
     "workers.stages.erase.CACHE_EXPIRY_SECONDS": 0.0,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -32,8 +31,9 @@ PASSES_PER_ROUND = 1_000
 ENTRIES_PER_PASS = 50
 """Entries that one round takes from one pass."""
 MAX_ENTRIES_PER_ROUND = 10_000
-"""Entries that one round renders: they are held in memory. The passes behind them wait for the next round."""
-PUBLISH_BATCH_SIZE = 1_000
+"""Entries that one round reads: they are held in memory. The passes behind them wait for the next round."""
+ENTRIES_PER_STEP = 500
+"""Entries that a round renders, appends and removes from their outboxes at once. A crash repeats one step at most."""
 READ_ON_AFTER = 1_000
 """Positions after which react reads on, even if nothing follows from them outside the passes."""
 WORDS_TTL_SECONDS = 10.0
@@ -55,6 +55,18 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         return False
     if horizon.until_ms is not None:
         worker.horizons[workspace_id] = horizon
+    for start in range(0, len(entries), ENTRIES_PER_STEP):
+        await _publish_entries(worker, workspace_id, entries[start : start + ENTRIES_PER_STEP], waiting)
+    # The fold may have stopped at a pass whose outbox was full.
+    relieved = [pass_id for pass_id, taken in waiting.items() if len(taken.entries) == ENTRIES_PER_PASS]
+    worker.resources.wake_fold(workspace_id, relieved)
+    return True
+
+
+async def _publish_entries(
+    worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]], waiting: Mapping[str, Waiting]
+) -> None:
+    """Append entries of outboxes to the log in this order, announce them, and remove them from the outboxes."""
     workspace = worker.resources.workspace(workspace_id)
     made = [entry.made for _, entry in entries if entry.made]
     await _record_words(worker, workspace, made)
@@ -69,8 +81,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     has_reactions, before = any(map(reactions_of, drafts)), last
     while drafts:
         numbered = [
-            replace(draft, position=position, epoch=history.epoch)
-            for position, draft in enumerate(drafts[:PUBLISH_BATCH_SIZE], last + 1)
+            replace(draft, position=position, epoch=history.epoch) for position, draft in enumerate(drafts, last + 1)
         ]
         appended = await workspace.activities.append(numbered)
         metrics.PUBLISHED.inc(appended)
@@ -96,15 +107,10 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         bus.wake("deliver", workspace_id)
     if has_reactions:
         bus.wake("react", workspace_id)
-    counts = Counter(pass_id for pass_id, _ in entries)
+    # The entries of one pass are in order of number, so the last one of each pass stays.
     await worker.publish_queries.published(
-        {pass_id: waiting[pass_id].entries[count - 1].number for pass_id, count in counts.items()},
-        workspace_id=workspace_id,
+        {pass_id: entry.number for pass_id, entry in entries}, workspace_id=workspace_id
     )
-    # The fold may have stopped at a pass whose outbox was full.
-    relieved = [pass_id for pass_id, taken in waiting.items() if len(taken.entries) == ENTRIES_PER_PASS]
-    worker.resources.wake_fold(workspace_id, relieved)
-    return True
 
 
 def _limit_entries(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:

@@ -60,7 +60,11 @@ async def test_deleteEvents_removes_exactly_the_events_that_its_dry_run_counts(a
     business.clock.set(await business.clock.now() + timedelta(seconds=1))
     await business.record({"amount": 50, "external_id": "later", "pass_external_id": "p2"})
     job = await finish_job(api, payload["job"])
-    assert job == {"status": "SUCCEEDED", "result": {"deleted": 8, "leftOut": 0, "warnings": []}, "progress": {"done": 8, "total": 8}}
+    assert job == {
+        "status": "SUCCEEDED",
+        "result": {"deleted": 8, "leftOut": 0, "warnings": []},
+        "progress": {"done": 8, "total": 8},
+    }
     await business.run_worker()
     left = (await api.fetch_data(LIST))["events"]
     assert sorted(node["externalId"] for node in left["nodes"]) == ["later", "n1", "n2", "n3", "n4", "v"]
