@@ -6,7 +6,7 @@ a rule when it is next walked, at the instant of the version.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
@@ -17,13 +17,11 @@ from app.commands.definitions import (
     claim_labels,
     insert_next_version,
     key_taken,
-    live_tiers,
     read_tiers,
     repeat_if_changed,
 )
 from app.commands.events.event_types import event_types
 from app.commands.events.vocabulary import recorded_types
-from app.domain.definitions import criteria_of
 from app.domain.errors import (
     STORE_FAILURES,
     Code,
@@ -34,37 +32,26 @@ from app.domain.errors import (
     Refused,
     refuse_if,
 )
-from app.domain.events.events import Category
-from app.domain.ids import channel_id, reward_id
 from app.domain.jobs import Job
-from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
-    find_self_trigger,
-    find_too_many_points,
-    iter_named_segments,
     iter_named_types,
 )
-from app.domain.rules.effects import Effect, IssueReward, RecordEvent, SendMessage
-from app.domain.rules.parsing import check_size, parse_rule
+from app.domain.rules.effects import SendMessage
 from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
 from app.domain.rules.triggers import TierTrigger
 from app.domain.rules.writing import digest_of_rule, rule_to_dict
-from app.domain.segments.comparisons import count_comparisons
 from app.domain.segments.limits import check_comparisons, check_rate
-from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import DefinitionKind, parse_key
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
-from app.store.mongo.points import charge_points
 from app.store.workspace.labels import Labels
-from app.templates.rendering import LiquidTexts
 
 from .inclusions import check_includes_members, start_inclusion
+from .reading import count_comparisons_of, parse_definition, refuse_other_segments
 
-TEXTS = LiquidTexts()
 MAX_REPLACED_VERSIONS = 100
 """Replaced versions of definitions after which a change of a rule lets the backfill evaluate all passes."""
 LABELS = frozenset({"key", "name", "description"})
@@ -209,57 +196,6 @@ async def warn_about_rule(
         return []
 
 
-async def parse_definition(ctx: Context, raw: Mapping[str, object], key: str, *under: str) -> RuleVersion:
-    """Return the checked definition of a rule, without its identity.
-
-    Paths of problems begin with `under`. Raises Refused with all problems.
-    """
-    try:
-        return await _parse(ctx, raw, key)
-    except Refused as refused:
-        raise Refused(*(problem.with_prefix(*under) for problem in refused.problems)) from None
-
-
-async def check_segments(ctx: Context, version: RuleVersion, *under: str) -> None:
-    """Raise NotFound if a rule names a segment that is not live. One round trip if it names any."""
-    named = list(iter_named_segments(version))
-    if not named:
-        return
-    live = NextRevision(await ctx.workspace.definitions.summaries(), await ctx.now()).live_of(DefinitionKind.SEGMENT)
-    _check_segments(version, live, *under)
-
-
-def _check_segments(version: RuleVersion, live: Collection[str], *under: str) -> None:
-    for segment_id, path in iter_named_segments(version):
-        if segment_id not in live:
-            raise NotFound("live segment", *under, *path)
-
-
-async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersion:
-    profile = await ctx.profile()
-    version = parse_rule(raw, profile.currency, profile.timezone, texts=TEXTS)
-    version = await _with_categories(ctx, version)
-    check_size(version)
-    await _check_rewards(ctx, version)
-    await _check_channels(ctx, version)
-    await charge_points(_count_comparisons(version))
-    if version.conditions is not None:
-        tiers = await live_tiers(ctx, version.conditions)
-        refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
-    refuse_if([*find_too_many_points(version), *find_self_trigger(version, key)])
-    return version
-
-
-async def _check_rewards(ctx: Context, version: RuleVersion) -> None:
-    """Raise NotFound if a rule issues a reward that does not exist or is archived. One round trip for each reward."""
-    for index, effect in enumerate(version.effects):
-        if isinstance(effect, IssueReward):
-            subject_id = reward_id(ctx.workspace.id, effect.reward_key)
-            found = await ctx.workspace.definitions.latest(DefinitionKind.REWARD, subject_id)
-            if not isinstance(found, RewardVersion) or found.archived:
-                raise NotFound("reward", "effects", str(index), "issueReward", "rewardKey")
-
-
 async def _store_templates(ctx: Context, version: RuleVersion) -> None:
     """Store the templates of the messages that a rule sends, by which its firings name them. Safe to repeat."""
     templates = [effect.template for effect in version.effects if isinstance(effect, SendMessage)]
@@ -269,32 +205,6 @@ async def _store_templates(ctx: Context, version: RuleVersion) -> None:
         )
 
 
-async def _check_channels(ctx: Context, version: RuleVersion) -> None:
-    """Raise NotFound if a rule sends over a channel that does not exist or is archived. One round trip if it sends."""
-    keys = {
-        index: channel_id(ctx.workspace.id, effect.channel_key)
-        for index, effect in enumerate(version.effects)
-        if isinstance(effect, SendMessage)
-    }
-    channels = await ctx.workspace.channels.get_many(keys.values()) if keys else {}
-    for index, key in keys.items():
-        if key not in channels or channels[key].is_archived:
-            raise NotFound("channel", "effects", str(index), "sendMessage", "channelKey")
-
-
-async def _with_categories(ctx: Context, version: RuleVersion) -> RuleVersion:
-    """Return the version with the category that each event it records has, as its type is defined now."""
-    types = await event_types(ctx)
-
-    def with_category(effect: Effect) -> Effect:
-        if not isinstance(effect, RecordEvent):
-            return effect
-        defined = types.get(effect.type)
-        return replace(effect, category=Category.CUSTOM if defined is None else defined.category)
-
-    return replace(version, effects=tuple(map(with_category, version.effects)))
-
-
 def _as_next(definition: RuleVersion, before: Rule) -> RuleVersion:
     return replace(definition, rule_id=before.id, key=before.key, first_at=before.latest.first_at)
 
@@ -302,10 +212,6 @@ def _as_next(definition: RuleVersion, before: Rule) -> RuleVersion:
 def _refuse_archived(rule: Rule) -> None:
     if rule.status is RuleStatus.ARCHIVED:
         raise Conflict("This rule is archived; duplicate it to use its definition again.", "id")
-
-
-def _count_comparisons(version: RuleVersion) -> int:
-    return sum(map(count_comparisons, criteria_of(version)))
 
 
 def _must_announce(revision: NextRevision) -> bool:
@@ -326,7 +232,7 @@ async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> N
     """
     is_live = version.status is not RuleStatus.ARCHIVED
     await _store_templates(ctx, version)
-    own = _count_comparisons(version)
+    own = count_comparisons_of(version)
 
     def build(revision: NextRevision) -> RuleVersion | None:
         before = revision.latest.get(version.rule_id)
@@ -334,7 +240,7 @@ async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> N
             return None
         revision.check_version(version.rule_id, read)
         if is_live:
-            _check_segments(version, revision.live_of(DefinitionKind.SEGMENT))
+            refuse_other_segments(version, revision.live_of(DefinitionKind.SEGMENT))
             rules = revision.live_of(DefinitionKind.RULE)
             if version.rule_id not in rules and len(rules) >= MAX_RULES:
                 raise LimitExceeded(

@@ -15,7 +15,8 @@ from app.domain.values.instants import LATEST, parse_instant, to_ms
 from app.store.codecs.jobs import SimulationOrder
 from app.store.mongo.ids import ordered_id
 
-from .rules import check_segments, find_rule, parse_definition
+from .reading import check_segments, parse_definition
+from .rules import find_rule
 
 
 async def simulate_rule(
