@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -28,6 +28,7 @@ from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from app.store.operations.heartbeats import Heartbeats
+from app.store.workspace.reactions import ReactionQueries
 from workers.sharing import Sharing
 from workers.stages import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
@@ -71,7 +72,7 @@ SMALL_LIMITS = {
     "workers.worker.REST_SECONDS": 0.0,
     "app.domain.state.measures.MAX_EXPIRING": 2,
     "app.domain.fold.derived.MAX_EXPIRING": 2,
-    "app.store.stages.histories.MAX_EXPIRING": 2,
+    "app.store.workspace.counted_events.MAX_EXPIRING": 2,
     "app.store.stages.histories.HISTORY_BATCH_SIZE": 3,
 }
 """Limits so low that a few events reach them all."""
@@ -284,6 +285,10 @@ class World:
         return Invariants(self.db, self.script, now_ms).check(self.read, instants=not self.has_late_events)
 
 
+async def _nothing_follows(_queries: ReactionQueries, _pass_ids: Sequence[str]) -> bool:
+    return False
+
+
 @contextlib.contextmanager
 def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
     """Yield an event loop with small limits, in which all ids follow from the seed."""
@@ -293,6 +298,8 @@ def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
         stack.enter_context(patch("app.store.mongo.ids.time.time_ns", lambda: next(count)))
         for name, limit in SMALL_LIMITS.items():
             stack.enter_context(patch(name, limit))
+        # No worker of the model reacts, so an erasure must not wait for it. See tests/workers/stages/test_react_crashes.py.
+        stack.enter_context(patch("app.store.workspace.reactions.ReactionQueries.has_unmade", _nothing_follows))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))
 
 
