@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.databases import create_database
 from workers.main import STAGES
+from workers.stages import react
 from workers.sweep import Sweep
 from workers.worker import Worker
 
@@ -53,8 +53,7 @@ class Business:
 
     async def react(self) -> None:
         """Make what follows outside the passes from the log, up to its end."""
-        await STAGES["react"](self.worker, self.ctx.workspace.id)
-        await asyncio.gather(*self.worker.tasks)
+        await react.run_workspace(self.worker, self.ctx.workspace.id)
 
     async def _progress(self) -> object:
         """Return a value that changes whenever a stage wrote something."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from app.clock import FixedClock
 from app.resources import Resources
 from app.store.mongo.queries import Database, Doc
 from app.store.operations.pass_names import require_names
-from tests.business import Business
+from tests.business import Business, open_business
 from tests.databases import MAX_DELETED_DOCUMENTS, create_database, drop_database, empty_database
 
 
@@ -29,8 +30,9 @@ async def test_emptied_database_contains_what_a_new_one_contains(business: Busin
     await drop_database(uri, new)
 
 
-async def test_processes_accept_passes_in_the_database_of_a_test(resources: Resources, business: Business) -> None:
+async def test_processes_accept_passes_in_the_database_of_a_test(resources: Resources, clock: FixedClock) -> None:
     await empty_database(resources.settings.mongodb_uri, resources.db)
+    business = await open_business(resources, clock)
     await business.create_passes("ann")
     await require_names(resources.db)
 

@@ -116,6 +116,12 @@ MUTATIONS = {
     "mergePasses": f"mergePasses(input: {{survivorId: $id, mergedId: $id}}) {{ pass {{ id externalId }} {ERRORS} }}",
     "confirmPass": f"confirmPass(input: {{passId: $id}}) {{ event {{ id }} {ERRORS} }}",
     "recordReferral": f"recordReferral(input: {{passId: $id, referredByPassId: $id}}) {{ event {{ id }} {ERRORS} }}",
+    "measureRuleConversion": f"measureRuleConversion(input: {{ruleId: $id, types: [\"visit\"], withinDays: 7}})"
+    f" {{ job {{ id }} {ERRORS} }}",
+    "importSegmentMembers": f"importSegmentMembers(input: {{segmentId: $id, url: \"https://example.com/members.csv\"}})"
+    f" {{ job {{ id }} {ERRORS} }}",
+    "transferPoints": f"transferPoints(input: {{fromPassId: $id, toPassId: $id, points: 1}})"
+    f" {{ transfer {{ status }} {ERRORS} }}",
     "exportEvents": f"exportEvents(input: {{filter: {{passId: $id}}}}) {{ job {{ status downloadUrl }} {ERRORS} }}",
     "exportActivities": f"a: exportActivities(input: {{filter: {{passId: $id}}}}) {{ job {{ status }} {ERRORS} }}"
     f" b: exportActivities(input: {{filter: {{segmentIds: [$id]}}}}) {{ job {{ status }} {ERRORS} }}",

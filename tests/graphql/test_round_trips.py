@@ -73,6 +73,7 @@ PAGES = {
     " activity { id } } } } }",
     "firings": "rules(first: $n) { nodes { firings(first: $m) { totalCount nodes { id event { id } pass { id } } } } }",
     "versions": "rules(first: $n) { nodes { versions(first: $m) { totalCount nodes { version } } } }",
+    "redemptions": "passes(first: $n) { nodes { redemptions(first: $m) { totalCount nodes { id status } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
 """Lists inside lists: each inner list is one read, served by an index, and all run at the same time.
@@ -238,4 +239,4 @@ def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
         if "first" in field.args
     }
     # The other lists need no read of their own: they are read with the pass, or belong to one answer.
-    assert inner == {*PAGES, "memberships", "pointsExpiring", "groups", "sample"}
+    assert inner == {*PAGES, "memberships", "pointsExpiring", "expiring", "groups", "sample"}

@@ -33,7 +33,7 @@ async def give_points(business: Business) -> dict[str, str]:
     await business.record({"type": "point_add", "points": 100}, {"pass_external_id": "bob", "type": "visit"})
     await business.run_worker()
     ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
-    return {"from": to_global_id("Pass", ids["ann"]), "to": to_global_id("Pass", ids["bob"])}
+    return {"senderId": to_global_id("Pass", ids["ann"]), "receiverId": to_global_id("Pass", ids["bob"])}
 
 
 async def test_points_reach_the_other_customer_once(business: Business) -> None:

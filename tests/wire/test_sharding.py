@@ -38,6 +38,7 @@ from workers.stages.erase import erase
 from workers.stages.fold import fold
 from workers.stages.merge import merge
 from workers.stages.publish import publish
+from workers.stages.react import run_workspace
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.embedded_only("the proxy stands before a store on this machine")
@@ -130,6 +131,7 @@ async def test_kinds_of_operations_that_go_to_every_shard(resources: Resources, 
             await erase_pass(business.ctx, pass_id=card.id)
             await fold_all(business)
             await publish(business.worker, store.id)
+            await run_workspace(business.worker, store.id)
             for _ in range(2):
                 await erase(business.worker, card.id)
         assert await business.ctx.resources.db["erasures"].count_documents({}) == 2

@@ -65,6 +65,7 @@ async def test_pointsExpiring_lists_points_by_expiry_and_their_expiry_is_publish
         "2026-03-01T00:00:00.000Z",
         None,
     )
+    assert activity["data"].pop("customer")["externalId"] == "ann"
     assert activity == {
         "type": POINTS_EXPIRED,
         "category": "EFFECT",

@@ -64,8 +64,8 @@ async def test_removed_event_counts_nowhere_and_becomes_a_stub(business: Busines
     assert [(a.occurred_at, a.cause, a.late) for a in left] == [
         (datetime(2026, 1, 2, tzinfo=UTC), {"kind": "EVENT_REMOVED", "event": target.id}, True)
     ] * 2
-    updates = {a.cause["event"]: a.data for a in feed if a.type == UPDATED}
-    assert updates == {event.id: {"removed": event.id} for event in (target, visit)}
+    updates = {a.cause["event"]: a.data["removed"] for a in feed if a.type == UPDATED}
+    assert updates == {event.id: event.id for event in (target, visit)}
     [repeated] = (await business.record({"amount": 90, "external_id": "90"})).results
     assert (repeated.status, [p.code for p in repeated.problems]) == (RecordStatus.REJECTED, ["EVENT_REMOVED"])
 
