@@ -43,6 +43,8 @@ from .programs import Programs, define_programs
 from .report import CrashReport, Minimum
 
 FAULTS_IN_A_ROW = 3
+MAX_PENDING = 100
+"""Pending events above which no client sends another batch."""
 
 
 async def run(
@@ -65,6 +67,7 @@ async def run(
         campaign = await open_campaign(processes, resources, folder, plan, say) if plan.has_store_faults else None
         keepers = [asyncio.create_task(processes.keep_running(child)) for child in processes.children]
         try:
+            load.wait_for_room = lambda: _wait_for_room(resources.db, load)
             writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
             channels, programs, effects = OtherChannels(load), Programs(load, ids), Effects(load)
             writers += [
@@ -109,16 +112,16 @@ async def run(
             if campaign:
                 await campaign.end_faults()
             load.stopping = True
+            if plan.has_kills:
+                for child in processes.workers:
+                    # From here on no worker kills itself: the clients wait for jobs, and the rest of the work is timed.
+                    child.env = {**(child.env or {}), "CRASH_CHANCE": "0"}
+                    await child.kill()
             await asyncio.gather(*writers)
             say("all clients have ended")
             if campaign:
                 campaign.note_end_of_clients()
             without_redis = after_restart = 0.0
-            if plan.has_kills:
-                for child in processes.workers:
-                    # From here on no worker kills itself, because the rest of the work is timed.
-                    child.env = {**(child.env or {}), "CRASH_CHANCE": "0"}
-                    await child.kill()
             await _wait_until_done(resources, say)
             say("all work is done")
             problems = await campaign.find_problems(lambda: _wait_until_done(resources, say)) if campaign else []
@@ -200,6 +203,16 @@ async def _count(db: Database) -> dict[str, int]:
         "merged": await db["passes"].count_documents({"alias": {"$gte": 0}}),
         "transitions": await db["activities"].count_documents({"segment": {"$gt": ""}}),
     }
+
+
+async def _wait_for_room(db: Database, load: Load) -> None:
+    """Wait while many events are pending: workers that crash all the time would never end the work of many events."""
+    while not load.stopping:
+        # The store may be starting.
+        with contextlib.suppress(Exception):
+            if await db["events"].count_documents({"pend": {"$gte": 0}}, limit=MAX_PENDING + 1) <= MAX_PENDING:
+                return
+        await asyncio.sleep(0.1)
 
 
 async def _wait_for_progress(db: Database, load: Load) -> None:

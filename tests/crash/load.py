@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -68,6 +69,10 @@ MAX_TIMEOUT_SECONDS = 60.0
 """Twice the time that an API gives to an operation."""
 
 
+async def _wait_for_nothing() -> None:
+    pass
+
+
 @dataclass
 class Load:
     """The clients of a workspace, over several API addresses; stores what was sent and what was acknowledged."""
@@ -91,6 +96,8 @@ class Load:
     def __post_init__(self) -> None:
         self._http = httpx.AsyncClient(headers={"authorization": f"Bearer {self.secret}"})
         self._numbers = itertools.count()
+        self.wait_for_room: Callable[[], Awaitable[None]] = _wait_for_nothing
+        """Wait until the workers have caught up so far that another batch may be sent."""
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -102,6 +109,7 @@ class Load:
         Some events are identified by their external id, some by the idempotency key of the call and their index in it.
         """
         while not self.stopping:
+            await self.wait_for_room()
             batch = [self._event(name) for _ in range(self.random.randint(1, 25))]
             key = f"{name}-call-{next(self._numbers)}" if self.random.random() < 0.4 else None
             if key is None:

@@ -125,9 +125,9 @@ MUTANTS = (
     Mutant(
         name="entries leave the outbox before they are in the log",
         owner=publish,
-        function="publish_once",
+        function="_publish_entries",
         old="    while drafts:\n",
-        new="    await worker.publish_queries.published({key: taken.entries[-1].number for key, taken in waiting.items()})\n"
+        new="    await worker.publish_queries.published({key: entry.number for key, entry in entries})\n"
         "    while drafts:\n",
     ),
     Mutant(
@@ -141,7 +141,7 @@ MUTANTS = (
         name="walk passes over events left pending",
         owner=fold,
         function="classify",
-        old="has_more = len(foldable) > limit or pass_id in backlog.cut",
+        old="has_more = len(foldable) > min(limit, len(ready)) or pass_id in backlog.cut",
         new="has_more = False",
         rare=True,
     ),
@@ -178,7 +178,7 @@ MUTANTS = (
     Mutant(
         name="activity at an occupied position is dropped unchecked",
         owner=publish,
-        function="publish_once",
+        function="_publish_entries",
         old="drafts = [draft for draft in drafts if (draft.pass_id, draft.pass_sequence) not in existing]",
         new="drafts = drafts[1:]",
         rare=True,

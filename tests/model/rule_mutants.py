@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.domain import ids
-from app.domain.fold import advance, derived, families, instant, prefetch, retries, walk
+from app.domain.fold import advance, derived, families, instant, retries
 from app.domain.passes import profiles
 from app.domain.passes.passes import Pass
 from app.domain.rules import made
@@ -14,6 +14,11 @@ from .mutants import Mutant
 
 RULES = ("rules",)
 LATE, MERGING = ("rules", "late"), ("rules", "merging")
+_PULL = (
+    "    await worker.publish_queries.published(\n"
+    "        {pass_id: entry.number for pass_id, entry in entries}, workspace_id=workspace_id\n"
+    "    )\n"
+)
 _INSERT = "    await worker.publish_queries.insert_made(workspace_id, made)\n"
 
 RULE_MUTANTS = (
@@ -28,10 +33,10 @@ RULE_MUTANTS = (
     Mutant(
         name="made events are inserted after the pull",
         owner=publish,
-        function="publish_once",
+        function="_publish_entries",
         old=_INSERT,
         new="",
-        then=(("    # The fold may have stopped", _INSERT + "    # The fold may have stopped"),),
+        then=((_PULL, _PULL + _INSERT),),
         runs=RULES,
     ),
     Mutant(
@@ -101,15 +106,6 @@ RULE_MUTANTS = (
         old="if (end := end_for_survivor(alias, now)) is not None:",
         new="if (end := end_for_survivor(alias, now)) is not None and not end:",
         runs=MERGING,
-    ),
-    Mutant(
-        name="late event ignores corrections that counted before it",
-        owner=prefetch,
-        function="comes_first",
-        old="event.order_ms > card.evaluated_until_ms",
-        new="True",
-        also=(walk,),
-        runs=LATE,
     ),
     Mutant(
         name="family is read before the pass",

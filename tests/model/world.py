@@ -39,7 +39,7 @@ from .schedule import Odds, QuietLoop, Schedule
 from .script import START, Script
 
 SLOT_RANGES = ("0-31", "32-63")
-MAX_TURNS = 30_000
+MAX_TURNS = 60_000
 MAX_SWEEPS = 1_000
 """Runs of all stages after which a single worker without faults has done everything."""
 _ticks = itertools.count(1)
