@@ -136,12 +136,12 @@ class FiringQueries(WorkspaceQueries):
     async def first_firings(
         self, rule_id: str, pass_ids: Sequence[str], after: datetime | None, before: datetime | None
     ) -> dict[str, BriefFiring]:
-        """Return by pass id the first firing of a rule in a period, of those passes that have one.
+        """Return by pass id the first firing of a rule in a period, without its effects, of those passes that have one.
 
         Index: {workspace, pass, occurred_at, _id}.
         """
         within = between(OCCURRED, after or EARLIEST, before)
-        projection = {"pass": 1, OCCURRED: 1, "metadata.control": 1, "metadata.effects.status": 1}
+        projection = {"pass": 1, OCCURRED: 1, "metadata.control": 1}
 
         async def find_first(pass_id: str) -> list[Doc]:
             stages: list[Doc] = [
