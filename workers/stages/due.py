@@ -50,7 +50,8 @@ async def _read_due(worker: Worker, lap: Lap, bounds: tuple[int, int], elapsed_m
     )
     lap.add(found)
     lap.horizon = read.after([each.due_ms for each in found], LOOK_SIZE, elapsed_ms)
-    lap.is_cut = len(found) == LOOK_SIZE or read.until_ms is not None
+    # A read whose horizon lies beyond now has found all that is due.
+    lap.is_cut = len(found) == LOOK_SIZE or (read.until_ms is not None and read.until_ms <= elapsed_ms)
     if not lap.is_cut:
         lap.until_ms = elapsed_ms
     elif len(found) < LOOK_SIZE:
