@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
+from app.domain.rewards.rewards import LabelledReward
+from app.domain.rules.rules import Rule
 from app.domain.segments.criteria import Criteria
-from app.domain.segments.segments import EMIT, SILENT, TIER_PROGRAM, DefinitionKind, VersionSummary, find_references
+from app.domain.segments.segments import (
+    EMIT,
+    SILENT,
+    TIER_PROGRAM,
+    DefinitionKind,
+    Segment,
+    VersionSummary,
+    find_references,
+)
 from app.domain.tiers.programs import TierProgramVersion
-from app.store.workspace.labels import LabelQueries, Labels
+from app.domain.values.text import parse_optional, parse_text
+from app.store.workspace.labels import Labels
 
 from .context import Context
 
 MAX_ATTEMPTS = 20
 T = TypeVar("T")
+Labelled = Segment | Rule | LabelledReward
 
 
 class DefinitionChanged(Exception):
@@ -99,10 +111,57 @@ async def find_tier_program(ctx: Context) -> TierProgramVersion | None:
     return found if isinstance(found, TierProgramVersion) else None
 
 
-async def claim_labels(
-    store: LabelQueries, labels: Labels, kind: str, is_defined: Callable[[str], Awaitable[bool]]
-) -> Labels:
-    """Store the labels of a new segment or rule, and return them as stored.
+class LabelStore(Protocol):
+    """Queries over the labels of segments, rules or rewards. Errors: Unavailable, safe to repeat."""
+
+    async def insert_labels(self, labels: Labels, /) -> bool:
+        """Insert labels and return whether they were stored: False if the key exists."""
+
+    async def by_key(self, key: str, /) -> Labels | None:
+        """Return the labels of a key, defined or not, or None."""
+
+    async def get(self, object_id: str, /) -> object | None:
+        """Return the defined object of that id, or None."""
+
+
+def parse_labels(new_id: str, key: str, sent: Mapping[str, object], at: datetime) -> Labels:
+    """Return the labels of a new object, with `name` and `description` as sent. Raises InvalidInput."""
+    return Labels(
+        id=new_id,
+        key=key,
+        name=parse_text(sent.get("name"), "name"),
+        description=_parse_description(sent.get("description")),
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def change_labels(before: Labelled, sent: Mapping[str, object], at: datetime) -> Labels:
+    """Return the labels of an object with the changes that were sent. Raises InvalidInput.
+
+    A name of None stays, and so does a description that was not sent; one of None is removed.
+    """
+    return Labels(
+        id=before.id,
+        key=before.key,
+        name=before.name if sent.get("name") is None else parse_text(sent["name"], "name"),
+        description=_parse_description(sent["description"]) if "description" in sent else before.description,
+        created_at=before.created_at,
+        updated_at=at,
+    )
+
+
+def is_renamed(before: Labelled, labels: Labels) -> bool:
+    """Return whether the labels change the name or description of an object."""
+    return (labels.name, labels.description) != (before.name, before.description)
+
+
+def _parse_description(raw: object) -> str | None:
+    return parse_optional(raw, "description", max_length=2000)
+
+
+async def claim_labels(store: LabelStore, labels: Labels, kind: str) -> Labels:
+    """Store the labels of a new segment, rule or reward, and return them as stored.
 
     Labels without a version are left from a call that crashed: this call takes them over. Raises Conflict: TAKEN at `key`
     if the object of that key is defined, and Unavailable; safe to repeat.
@@ -113,7 +172,7 @@ async def claim_labels(
     if existing is None:
         # The other labels were removed, or no majority has them yet. A repeat decides.
         raise Unavailable("store")
-    if await is_defined(existing.id):
+    if await store.get(existing.id) is not None:
         raise key_taken(kind)
     return replace(labels, id=existing.id, created_at=existing.created_at)
 

@@ -35,21 +35,22 @@ from app.domain.segments.segments import (
     sort_by_references,
 )
 from app.domain.segments.warnings import find_warnings
-from app.domain.values.text import parse_optional, parse_text
 from app.domain.values.zones import parse_zone
 from app.store.mongo.ids import new_id
 from app.store.mongo.points import charge_points
-from app.store.workspace.labels import Labels
 
 from .audit import record_audit_entry
 from .context import Context
 from .definitions import (
     DefinitionChanged,
     NextRevision,
+    change_labels,
     claim_labels,
     insert_next_version,
+    is_renamed,
     key_taken,
     live_tiers,
+    parse_labels,
     parse_notify,
     repeat_if_changed,
 )
@@ -71,24 +72,12 @@ async def create_segment(
     Raises Refused, with the path of the criterion at fault. Raises Unavailable; safe to repeat.
     """
     parsed_key = parse_key(key, "key")
-    now = await ctx.now()
-    labels = Labels(
-        id=new_id("seg"),
-        key=parsed_key,
-        name=parse_text(name, "name"),
-        description=parse_optional(description, "description", max_length=2000),
-        created_at=now,
-        updated_at=now,
-    )
+    labels = parse_labels(new_id("seg"), parsed_key, {"name": name, "description": description}, await ctx.now())
     tree = await parse_segment_criteria(ctx, criteria)
     zone = await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
     store = ctx.workspace.segments
-
-    async def is_defined(existing_id: str) -> bool:
-        return await store.get(existing_id) is not None
-
-    labels = await claim_labels(store, labels, "segment", is_defined)
+    labels = await claim_labels(store, labels, "segment")
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
     try:
         await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify, read=0)
@@ -147,25 +136,16 @@ async def _update_segment(
     tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
-    labels = Labels(
-        id=before.id,
-        key=before.key,
-        name=before.name if name is None else parse_text(name, "name"),
-        description=before.description
-        if description is None
-        else parse_optional(description, "description", max_length=2000),
-        created_at=before.created_at,
-        updated_at=await ctx.now(),
-    )
+    sent = {"name": name} | ({} if description is None else {"description": description})
+    labels = change_labels(before, sent, await ctx.now())
     is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
-    is_renamed = (labels.name, labels.description) != (before.name, before.description)
-    if is_redefined or is_renamed:
+    if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if is_redefined:
         await _insert_next_version(
             ctx, before.id, tree, zone, parsed_notify, read=before.version, fires_rules=fire_rules
         )
-    if is_renamed:
+    if is_renamed(before, labels):
         await ctx.workspace.segments.set_labels(labels)
     return await _find_segment(ctx, segment_id)
 

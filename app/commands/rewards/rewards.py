@@ -13,10 +13,13 @@ from app.commands.context import Context
 from app.commands.definitions import (
     DefinitionChanged,
     NextRevision,
+    change_labels,
     claim_labels,
     insert_next_version,
+    is_renamed,
     key_taken,
     live_tiers,
+    parse_labels,
     repeat_if_changed,
 )
 from app.commands.events.event_types import event_types
@@ -34,9 +37,7 @@ from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind, parse_key
 from app.domain.segments.warnings import find_warnings
 from app.domain.values.instants import EPOCH
-from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.points import charge_points
-from app.store.workspace.labels import Labels
 
 LABELS = frozenset({"key", "name", "description"})
 """Names in the input that are no part of the definition."""
@@ -48,22 +49,10 @@ async def create_reward(ctx: Context, sent: Mapping[str, object]) -> LabelledRew
     Raises Refused with all problems of the terms. Raises Unavailable; safe to repeat.
     """
     key = parse_key(sent.get("key"), "key")
-    now = await ctx.now()
-    labels = Labels(
-        id=reward_id(ctx.workspace.id, key),
-        key=key,
-        name=parse_text(sent.get("name"), "name"),
-        description=parse_optional(sent.get("description"), "description", max_length=2000),
-        created_at=now,
-        updated_at=now,
-    )
+    labels = parse_labels(reward_id(ctx.workspace.id, key), key, sent, await ctx.now())
     terms = await _parse_terms(ctx, sent)
     store = ctx.workspace.rewards
-
-    async def is_defined(existing_id: str) -> bool:
-        return await store.get(existing_id) is not None
-
-    labels = await claim_labels(store, labels, "reward", is_defined)
+    labels = await claim_labels(store, labels, "reward")
     await record_audit_entry(ctx, "createReward", "Reward", labels.id, key=key)
     try:
         await _insert_version(ctx, RewardVersion(labels.id, key, 0, version=0, at=EPOCH, terms=terms), read=0)
@@ -87,26 +76,16 @@ async def _update_reward(ctx: Context, changed_id: str, sent: Mapping[str, objec
     before = await find_reward(ctx, changed_id)
     if before.latest.archived:
         raise Conflict("This reward is archived; create another one.", "id")
-    labels = Labels(
-        id=before.id,
-        key=before.key,
-        name=before.name if sent.get("name") is None else parse_text(sent["name"], "name"),
-        description=parse_optional(sent["description"], "description", max_length=2000)
-        if "description" in sent
-        else before.description,
-        created_at=before.created_at,
-        updated_at=await ctx.now(),
-    )
+    labels = change_labels(before, sent, await ctx.now())
     changes = {name: value for name, value in sent.items() if name not in LABELS}
     terms = await _parse_terms(ctx, {**reward_to_dict(before.terms), **changes})
     version = replace(before.latest, terms=terms)
     is_redefined = digest_of_reward(version) != digest_of_reward(before.latest)
-    is_renamed = (labels.name, labels.description) != (before.name, before.description)
-    if is_redefined or is_renamed:
+    if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateReward", "Reward", before.id, key=before.key)
     if is_redefined:
         await _insert_version(ctx, version, read=before.latest.version)
-    if is_renamed:
+    if is_renamed(before, labels):
         await ctx.workspace.rewards.set_labels(labels)
     return await find_reward(ctx, changed_id)
 

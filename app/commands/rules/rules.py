@@ -14,9 +14,12 @@ from app.commands.context import Context
 from app.commands.definitions import (
     DefinitionChanged,
     NextRevision,
+    change_labels,
     claim_labels,
     insert_next_version,
+    is_renamed,
     key_taken,
+    parse_labels,
     read_tiers,
     repeat_if_changed,
 )
@@ -45,9 +48,7 @@ from app.domain.rules.writing import digest_of_rule, rule_to_dict
 from app.domain.segments.limits import check_comparisons, check_rate
 from app.domain.segments.segments import DefinitionKind, parse_key
 from app.domain.values.instants import to_ms
-from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
-from app.store.workspace.labels import Labels
 
 from .inclusions import check_includes_members, start_inclusion
 from .reading import count_comparisons_of, parse_definition, refuse_other_segments
@@ -73,15 +74,7 @@ async def create_rule_with_job(
     repeat.
     """
     key = parse_key(sent.get("key"), "key")
-    now = await ctx.now()
-    labels = Labels(
-        id=new_id("rule"),
-        key=key,
-        name=parse_text(sent.get("name"), "name"),
-        description=parse_optional(sent.get("description"), "description", max_length=2000),
-        created_at=now,
-        updated_at=now,
-    )
+    labels = parse_labels(new_id("rule"), key, sent, await ctx.now())
     definition = await parse_definition(ctx, sent, key)
     if definition.status is RuleStatus.ARCHIVED:
         refuse_if([Problem(Code.INVALID, "A new rule is ACTIVE or PAUSED.", ("status",))])
@@ -89,11 +82,7 @@ async def create_rule_with_job(
     if includes_members:
         check_includes_members(definition)
     store = ctx.workspace.rules
-
-    async def is_defined(existing_id: str) -> bool:
-        return await store.get(existing_id) is not None
-
-    labels = await claim_labels(store, labels, "rule", is_defined)
+    labels = await claim_labels(store, labels, "rule")
     await record_audit_entry(ctx, action, "Rule", labels.id, key=key)
     job = await start_inclusion(ctx, labels.id) if includes_members else None
     try:
@@ -122,25 +111,15 @@ async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) ->
 async def _update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) -> Rule:
     before = await find_rule(ctx, rule_id)
     _refuse_archived(before)
-    labels = Labels(
-        id=before.id,
-        key=before.key,
-        name=before.name if sent.get("name") is None else parse_text(sent["name"], "name"),
-        description=parse_optional(sent["description"], "description", max_length=2000)
-        if "description" in sent
-        else before.description,
-        created_at=before.created_at,
-        updated_at=await ctx.now(),
-    )
+    labels = change_labels(before, sent, await ctx.now())
     changes = {name: value for name, value in sent.items() if name not in LABELS}
     definition = await parse_definition(ctx, {**rule_to_dict(before.latest), **changes}, before.key)
     is_redefined = digest_of_rule(definition) != digest_of_rule(before.latest)
-    is_renamed = (labels.name, labels.description) != (before.name, before.description)
-    if is_redefined or is_renamed:
+    if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateRule", "Rule", before.id, key=before.key)
     if is_redefined:
         await _insert_version(ctx, _as_next(definition, before), read=before.latest.version)
-    if is_renamed:
+    if is_renamed(before, labels):
         await ctx.workspace.rules.set_labels(labels)
     return await find_rule(ctx, rule_id)
 
