@@ -12,7 +12,9 @@ from app.domain.errors import Problem
 from app.domain.files.csv_table import EncodingDetector
 from app.domain.files.csv_writer import unmark_cell
 from app.domain.files.row_splitter import Row
+from app.domain.jobs import MAX_OPEN_JOBS, Job, check_kept_bytes, too_many_jobs
 from app.domain.values.name_hashes import hash_names
+from app.store.codecs.jobs import Order
 from app.store.workspace.jobs import PART_BYTES
 
 LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
@@ -47,6 +49,24 @@ class CopiedUpload:
     size: int = 0
     lines: int = 0
     encoding: str = "utf-8"
+
+
+async def check_room(ctx: Context, now: datetime) -> None:
+    """Raise LimitExceeded, at `file`, if the workspace has no room for another upload. Raises Unavailable."""
+    if await ctx.workspace.jobs.count_open() >= MAX_OPEN_JOBS:
+        raise too_many_jobs("file")
+    check_kept_bytes(await ctx.workspace.jobs.kept_bytes(now), "file")
+
+
+async def enqueue_upload(ctx: Context, job: Job, order: Order, start: int) -> None:
+    """Create the job of an upload that was copied, and wake it. `start` is the byte at which its rows begin.
+
+    If too many jobs are open, delete the copy. Raises LimitExceeded then, and Unavailable.
+    """
+    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, start):
+        await ctx.workspace.jobs.drop_input(job.id)
+        raise too_many_jobs("file")
+    ctx.resources.bus.wake("jobs", job.id)
 
 
 async def copy_upload(

@@ -18,7 +18,9 @@ from app.commands.uploads import (
     HEAD_BYTES,
     LEGACY_ENCODING_WARNING,
     Upload,
+    check_room,
     copy_upload,
+    enqueue_upload,
     hash_row,
     read_upload,
     report_line,
@@ -33,7 +35,7 @@ from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, ImportPlan, de
 from app.domain.files.imports import ImportFormat, TablePlan, plan_import
 from app.domain.files.row_splitter import Row
 from app.domain.ids import event_id
-from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
+from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.values.text import parse_text
 from app.store.mongo.ids import ordered_id
 
@@ -104,9 +106,7 @@ async def import_events(
     )
     job_id = ordered_id("job")
     now = await SystemClock().now()
-    if await ctx.workspace.jobs.count_open() >= MAX_OPEN_JOBS:
-        raise too_many_jobs("file")
-    check_kept_bytes(await ctx.workspace.jobs.kept_bytes(now), "file")
+    await check_room(ctx, now)
     newline = plan.layout.newline.encode() if isinstance(plan, TablePlan) else b"\n"
     copied = await copy_upload(ctx, job_id, head, file, now, newline)
     warnings = [] if plan.has_instants else [NO_DATES_WARNING]
@@ -128,10 +128,7 @@ async def import_events(
     )
     order = ImportOrder(plan, create_missing_passes, copied.size)
     await record_audit_entry(ctx, "importEvents", "Job", job_id, dryRun=str(dry_run).lower())
-    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start):
-        await ctx.workspace.jobs.drop_input(job_id)
-        raise too_many_jobs("file")
-    ctx.resources.bus.wake("jobs", job_id)
+    await enqueue_upload(ctx, job, order, plan.start)
     return job
 
 

@@ -12,7 +12,9 @@ from app.commands.uploads import (
     HEAD_BYTES,
     LEGACY_ENCODING_WARNING,
     Upload,
+    check_room,
     copy_upload,
+    enqueue_upload,
     hash_row,
     read_upload,
     report_line,
@@ -24,7 +26,7 @@ from app.domain.files.imports import ImportFormat
 from app.domain.files.members import ListedName, MemberImportOrder, plan_member_import
 from app.domain.files.row_splitter import Row
 from app.domain.ids import listing_id
-from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
+from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.passes.lists import list_metadata
 from app.store.mongo.ids import ordered_id
 
@@ -52,9 +54,7 @@ async def import_segment_members(
     head = await read_upload(file, HEAD_BYTES)
     plan = plan_member_import(kind, head, is_whole=len(head) < HEAD_BYTES)
     job_id, now = ordered_id("job"), await SystemClock().now()
-    if await ctx.workspace.jobs.count_open() >= MAX_OPEN_JOBS:
-        raise too_many_jobs("file")
-    check_kept_bytes(await ctx.workspace.jobs.kept_bytes(now), "file")
+    await check_room(ctx, now)
     newline = b"\n" if plan.layout is None else plan.layout.newline.encode()
     copied = await copy_upload(ctx, job_id, head, file, now, newline)
     warnings, total = [], copied.lines
@@ -73,10 +73,7 @@ async def import_segment_members(
     )
     await record_audit_entry(ctx, "importSegmentMembers", "Segment", segment_id, list=list_name, job=job_id)
     order = MemberImportOrder(segment_id, list_name, plan, size=copied.size)
-    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start):
-        await ctx.workspace.jobs.drop_input(job_id)
-        raise too_many_jobs("file")
-    ctx.resources.bus.wake("jobs", job_id)
+    await enqueue_upload(ctx, job, order, plan.start)
     return job
 
 
