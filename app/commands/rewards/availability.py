@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.commands.context import Context
@@ -18,7 +18,7 @@ from app.domain.rewards.decisions import Redeemer, why_not
 from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import Redemption, RedemptionStatus
 from app.domain.rewards.rewards import LabelledReward, RewardVersion
-from app.domain.segments.evaluation import EvaluationContext
+from app.domain.segments.evaluation import context_of
 from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
 from app.domain.state.redeemed import Redeemed
 from app.domain.values.decimals import ZERO, subtract_exactly
@@ -91,17 +91,7 @@ async def find_reasons(
     are read.
     """
     now_ms = to_ms(await ctx.now())
-    context = EvaluationContext(
-        now_ms,
-        await _read_states(ctx, card, versions, now_ms),
-        card.memberships,
-        card=card,
-        profile=card.profile,
-        points=card.points,
-        joined_ms=to_ms(card.joined_at),
-        installed_at=card.installed_at,
-        tier=card.tier_key,
-    )
+    context = replace(context_of(card, now_ms), states=await _read_states(ctx, card, versions, now_ms))
     return {
         version.reward_id: why_not(
             version,
