@@ -342,11 +342,9 @@ async def call_all_queries(business: Business) -> None:
     assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
     assert await store.definitions.tier_programs([TIER_PROGRAM]) == {}
     await store.passes.measures([ann.id])
-    whole = await store.outboxes.whole(ann.id)
-    assert whole is not None
-    await store.aggregations.points_of(whole)
     card = await store.passes.complete(ann.id)
     assert card is not None
+    await store.aggregations.points_of(card)
     assert await store.passes.version(ann.id) == card.version
     await store.counted_events.history(card)
     await store.counted_events.histories([card])

@@ -86,7 +86,7 @@ class PassPoints:
         workspace, pass_id = info.context.workspace, self.card.id
 
         async def read() -> PointTotals:
-            card = await workspace.outboxes.whole(pass_id)
+            card = await workspace.passes.complete(pass_id)
             return PointTotals(ZERO, ZERO) if card is None else await workspace.aggregations.points_of(card)
 
         return await info.context.read_once(info, ("point totals", pass_id), read)

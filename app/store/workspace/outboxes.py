@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from app.domain.activities import Entry
 from app.domain.events.guards import Decisions
-from app.domain.passes.passes import Pass
 from app.store.codecs.guards import decisions_from_docs
 from app.store.codecs.pass_parts import entry_from_doc
-from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import WorkspaceQueries
 
 
@@ -35,11 +33,6 @@ class OutboxQueries(WorkspaceQueries):
         """
         docs = await self._by_ids(pass_ids, {"out": 1})
         return {doc["_id"]: [entry_from_doc(entry) for entry in doc.get("out", ())] for doc in docs}
-
-    async def whole(self, pass_id: str) -> Pass | None:
-        """Return a pass with its outbox, or None. Read its events after it, as `entries` says. Index: _id."""
-        docs = await self._by_ids([pass_id])
-        return next((from_doc(doc) for doc in docs if "gone" not in doc), None)
 
     async def decisions(self, pass_ids: Iterable[str]) -> Decisions:
         """Return what the last fold of each pass decided, by the id of the event. Index: _id.
