@@ -15,9 +15,9 @@ from app.domain.rules.parsing_triggers import format_time
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_text
-from app.domain.values.windows import within_dict
 from app.graphql.context import Info, RequestContext
-from app.graphql.segments.criteria import RollingWindow, RollingWindowCriteria, sent_values, to_mapping
+from app.graphql.segments.criteria import RollingWindow, sent_values, to_mapping
+from app.graphql.segments.windows import RollingWindowCriteria, rolling_window_of
 from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
@@ -92,10 +92,7 @@ class Channel(Node):
 def channel_of(channel: domain.Channel) -> Channel:
     """Return the GraphQL object of a channel."""
     cap, quiet = channel.frequency_cap, channel.quiet_hours
-    within = None
-    if cap is not None and cap.within_ms is not None:
-        units = within_dict(cap.within_ms)
-        within = RollingWindowCriteria(days=units.get("days"), hours=units.get("hours"), minutes=units.get("minutes"))
+    within = None if cap is None else rolling_window_of(cap.within_ms)
     return Channel(
         id=strawberry.ID(to_global_id("Channel", channel.id)),
         key=channel.key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -15,12 +14,12 @@ from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
 from app.domain.rewards import rewards as domain
 from app.domain.rules.rules import PerPassLimit
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import to_ms
 from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_text
-from app.domain.values.windows import within_dict
 from app.graphql.context import Info, RequestContext
-from app.graphql.segments.criteria import FixedWindowCriteria, RollingWindowCriteria, SegmentCriteria, criteria_of
+from app.graphql.segments.criteria import SegmentCriteria, criteria_of
+from app.graphql.segments.windows import FixedWindowCriteria, RollingWindowCriteria, fixed_window_of, rolling_window_of
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.ids import database_id, to_global_id
@@ -137,7 +136,6 @@ versions_listing = Pagination[domain.RewardVersion]("reward_version", (int,), la
 def _terms_of(version: domain.RewardVersion) -> dict[str, Any]:
     """Return the fields of `RewardTerms` for a version."""
     terms = version.terms
-    start, end = terms.active_from_ms, terms.active_to_ms
     return {
         "version": version.version,
         "status": RewardStatus.ARCHIVED if version.archived else RewardStatus.ACTIVE,
@@ -148,11 +146,7 @@ def _terms_of(version: domain.RewardVersion) -> dict[str, Any]:
             total=terms.total,
             per_request=terms.per_request,
         ),
-        "active": None
-        if start is None and end is None
-        else FixedWindowCriteria(
-            from_=None if start is None else from_ms(start), to=None if end is None else from_ms(end)
-        ),
+        "active": fixed_window_of(terms.active_from_ms, terms.active_to_ms),
         "timezone": terms.timezone,
         "code_pattern": terms.code_pattern,
         "metadata": JSON(dict(terms.metadata)),
@@ -160,11 +154,7 @@ def _terms_of(version: domain.RewardVersion) -> dict[str, Any]:
 
 
 def _limit_of(limit: PerPassLimit) -> RewardPerPassLimit:
-    within = None
-    if limit.within_ms is not None:
-        units: Mapping[str, int] = within_dict(limit.within_ms)
-        within = RollingWindowCriteria(days=units.get("days"), hours=units.get("hours"), minutes=units.get("minutes"))
-    return RewardPerPassLimit(count=limit.count, within=within, calendar=limit.calendar)
+    return RewardPerPassLimit(count=limit.count, within=rolling_window_of(limit.within_ms), calendar=limit.calendar)
 
 
 def _version_of(version: domain.RewardVersion) -> RewardVersion:

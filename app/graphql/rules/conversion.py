@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import strawberry
@@ -13,8 +12,8 @@ from app.domain.rules.parsing_triggers import WEEKDAYS, format_time
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
 from app.domain.values.instants import from_ms
-from app.domain.values.windows import within_dict
-from app.graphql.segments.criteria import FixedWindowCriteria, MetadataCriteria, RollingWindowCriteria, criteria_of
+from app.graphql.segments.criteria import MetadataCriteria, criteria_of
+from app.graphql.segments.windows import fixed_window_of, rolling_window_of
 from app.graphql.types.enums import ComparisonOperator
 from app.graphql.types.ids import to_global_id
 from app.graphql.types.scalars import JSON, JSONValue
@@ -45,7 +44,6 @@ from .enums import Weekday
 
 def content_of(version: RuleVersion) -> dict[str, Any]:
     """Return the fields of `RuleContent` for a version."""
-    start, end = version.active_from_ms, version.active_to_ms
     return {
         "version": version.version,
         "status": version.status,
@@ -60,11 +58,7 @@ def content_of(version: RuleVersion) -> dict[str, Any]:
         "nth": None if version.nth is None else _nth_of(version.nth),
         "when": None if version.when is None else _hours_of(version.when),
         "limits": None if version.per_pass is None else RuleLimits(per_pass=_limit_of(version.per_pass)),
-        "active": None
-        if start is None and end is None
-        else FixedWindowCriteria(
-            from_=None if start is None else from_ms(start), to=None if end is None else from_ms(end)
-        ),
+        "active": fixed_window_of(version.active_from_ms, version.active_to_ms),
         "timezone": version.timezone,
         "priority": version.priority,
         "group": version.group,
@@ -115,11 +109,7 @@ def _hours_of(when: When) -> RuleHours:
 
 
 def _limit_of(limit: PerPassLimit) -> PerPassLimitContent:
-    within = None
-    if limit.within_ms is not None:
-        units: Mapping[str, int] = within_dict(limit.within_ms)
-        within = RollingWindowCriteria(days=units.get("days"), hours=units.get("hours"), minutes=units.get("minutes"))
-    return PerPassLimitContent(count=limit.count, within=within, calendar=limit.calendar)
+    return PerPassLimitContent(count=limit.count, within=rolling_window_of(limit.within_ms), calendar=limit.calendar)
 
 
 def _effect_of(effect: Effect) -> RuleEffect:

@@ -17,6 +17,8 @@ from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.ids import given_id, names_segment, segment_field, to_global_id
 from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
+from .windows import FixedWindowCriteria, RollingWindowCriteria, rolling_window
+
 
 @strawberry.input(one_of=True)
 class RollingWindow:
@@ -185,25 +187,6 @@ def sent_values(value: Any) -> dict[str, Any]:
 
 
 @strawberry.type
-class RollingWindowCriteria:
-    """Window of time that moves with the clock. One unit is set: the largest that gives a whole number."""
-
-    days: int | None = strawberry.field(description="Length in days of 24 hours. Null if another unit is set.")
-    hours: int | None = strawberry.field(description="Length in hours. Null if another unit is set.")
-    minutes: int | None = strawberry.field(description="Length in minutes. Null if another unit is set.")
-
-
-@strawberry.type
-class FixedWindowCriteria:
-    """Window of time between two fixed instants."""
-
-    from_: datetime | None = strawberry.field(
-        name="from", description="Start of the window, inclusive. Null means no lower bound."
-    )
-    to: datetime | None = strawberry.field(description="End of the window, exclusive. Null means no upper bound.")
-
-
-@strawberry.type
 class MetadataCriteria:
     """Condition on one value in the metadata of an event."""
 
@@ -331,9 +314,7 @@ def _event_criteria(body: Mapping[str, Any]) -> EventCriteria:
         currency=body["currency"],
         operator=ComparisonOperator(body["operator"]),
         value=Decimal(body["value"]),
-        within=None
-        if within is None
-        else RollingWindowCriteria(days=within.get("days"), hours=within.get("hours"), minutes=within.get("minutes")),
+        within=None if within is None else rolling_window(within),
         between=None
         if between is None
         else FixedWindowCriteria(from_=_parse_stored_instant(between["from"]), to=_parse_stored_instant(between["to"])),

@@ -1,0 +1,49 @@
+"""Windows of time in what criteria, rules and rewards say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import strawberry
+
+from app.domain.values.instants import from_ms
+from app.domain.values.windows import within_dict
+
+
+@strawberry.type
+class RollingWindowCriteria:
+    """Window of time that moves with the clock. One unit is set: the largest that gives a whole number."""
+
+    days: int | None = strawberry.field(description="Length in days of 24 hours. Null if another unit is set.")
+    hours: int | None = strawberry.field(description="Length in hours. Null if another unit is set.")
+    minutes: int | None = strawberry.field(description="Length in minutes. Null if another unit is set.")
+
+
+@strawberry.type
+class FixedWindowCriteria:
+    """Window of time between two fixed instants."""
+
+    from_: datetime | None = strawberry.field(
+        name="from", description="Start of the window, inclusive. Null means no lower bound."
+    )
+    to: datetime | None = strawberry.field(description="End of the window, exclusive. Null means no upper bound.")
+
+
+def rolling_window_of(within_ms: int | None) -> RollingWindowCriteria | None:
+    """Return the GraphQL object of a rolling window; None for no window."""
+    return None if within_ms is None else rolling_window(within_dict(within_ms))
+
+
+def rolling_window(units: Mapping[str, int]) -> RollingWindowCriteria:
+    """Return the GraphQL object of a rolling window of days, hours or minutes."""
+    return RollingWindowCriteria(days=units.get("days"), hours=units.get("hours"), minutes=units.get("minutes"))
+
+
+def fixed_window_of(start_ms: int | None, end_ms: int | None) -> FixedWindowCriteria | None:
+    """Return the GraphQL object of a period; None if it has neither a start nor an end."""
+    if start_ms is None and end_ms is None:
+        return None
+    return FixedWindowCriteria(
+        from_=None if start_ms is None else from_ms(start_ms), to=None if end_ms is None else from_ms(end_ms)
+    )
