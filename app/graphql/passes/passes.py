@@ -25,6 +25,7 @@ from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
 from app.graphql.types.ids import database_id, require_one, to_global_id
+from app.graphql.types.named import list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.read_scope import NEEDS_READ
@@ -308,10 +309,13 @@ async def list_passes(
     token: TokenArgument = None,
 ) -> Connection[Pass]:
     """List the passes of the workspace, newest first. Needs the scope `read`."""
-    span = listing.span(first, after, last, before)
-    await await_consistency(info, consistency, token)
-    store = info.context.workspace.passes
-    page = await store.page(span)
-    for card in page.items:
-        info.context.load.passes.prime(card.id, card)
-    return listing.connection(page, span, pass_of, store.count)
+    return await list_objects(
+        info,
+        listing,
+        listing.span(first, after, last, before),
+        store=info.context.workspace.passes,
+        loader=info.context.load.passes,
+        object_of=pass_of,
+        consistency=consistency,
+        token=token,
+    )

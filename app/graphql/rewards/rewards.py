@@ -11,18 +11,17 @@ import strawberry
 
 from app.commands.rewards.rewards import warn_about_reward
 from app.domain.actors import READ
-from app.domain.errors import Code, InvalidInput
 from app.domain.rewards import rewards as domain
 from app.domain.rules.rules import PerPassLimit
 from app.domain.values.instants import to_ms
 from app.domain.values.periods import PeriodUnit
-from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.segments.criteria import SegmentCriteria, criteria_of
 from app.graphql.segments.windows import FixedWindowCriteria, RollingWindowCriteria, fixed_window_of, rolling_window_of
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.ids import database_id, to_global_id
+from app.graphql.types.ids import to_global_id
+from app.graphql.types.named import find_named_id, list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.payloads import InputWarning, warnings_of
@@ -193,15 +192,8 @@ async def find_reward(
 
     Give exactly one of them. Null if no reward matches. Needs the scope `read`.
     """
-    if (id is None) == (key is None):
-        raise InvalidInput(Code.INVALID, "Name the reward by exactly one of `id` and `key`.", "id")
-    await await_consistency(info, consistency, token)
-    reward_id = None
-    if id is not None:
-        reward_id = database_id(id, "Reward")
-    elif key is not None:
-        labels = await info.context.workspace.rewards.by_key(parse_text(key, "key"))
-        reward_id = None if labels is None else labels.id
+    by_key = info.context.workspace.rewards.by_key
+    reward_id = await find_named_id(info, "Reward", id, key, by_key=by_key, consistency=consistency, token=token)
     return None if reward_id is None else await fetch_reward(info.context, reward_id)
 
 
@@ -215,10 +207,13 @@ async def list_rewards(
     token: TokenArgument = None,
 ) -> Connection[Reward]:
     """List the rewards of the workspace, newest first, archived ones included. Needs the scope `read`."""
-    span = listing.span(first, after, last, before)
-    await await_consistency(info, consistency, token)
-    store = info.context.workspace.rewards
-    page = await store.page(span)
-    for reward in page.items:
-        info.context.load.rewards.prime(reward.id, reward)
-    return listing.connection(page, span, reward_of, store.count)
+    return await list_objects(
+        info,
+        listing,
+        listing.span(first, after, last, before),
+        store=info.context.workspace.rewards,
+        loader=info.context.load.rewards,
+        object_of=reward_of,
+        consistency=consistency,
+        token=token,
+    )

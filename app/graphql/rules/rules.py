@@ -12,10 +12,10 @@ from app.domain.actors import READ
 from app.domain.rules import rules as domain
 from app.domain.rules.statistics import FiringQuery
 from app.domain.values.instants import to_ms
-from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
-from app.graphql.types.ids import database_id, require_one, to_global_id
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument
+from app.graphql.types.ids import to_global_id
+from app.graphql.types.named import find_named_id, list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.payloads import InputWarning, warnings_of
@@ -126,14 +126,8 @@ async def find_rule(
 
     Give exactly one of them. Null if no rule matches. Needs the scope `read`.
     """
-    require_one("rule", "key", id, key)
-    await await_consistency(info, consistency, token)
-    rule_id = None
-    if id is not None:
-        rule_id = database_id(id, "Rule")
-    elif key is not None:
-        labels = await info.context.workspace.rules.by_key(parse_text(key, "key"))
-        rule_id = None if labels is None else labels.id
+    by_key = info.context.workspace.rules.by_key
+    rule_id = await find_named_id(info, "Rule", id, key, by_key=by_key, consistency=consistency, token=token)
     return None if rule_id is None else await fetch_rule(info.context, rule_id)
 
 
@@ -147,10 +141,13 @@ async def list_rules(
     token: TokenArgument = None,
 ) -> Connection[Rule]:
     """List the rules of the workspace, newest first, archived ones included. Needs the scope `read`."""
-    span = listing.span(first, after, last, before)
-    await await_consistency(info, consistency, token)
-    store = info.context.workspace.rules
-    page = await store.page(span)
-    for rule in page.items:
-        info.context.load.rules.prime(rule.id, rule)
-    return listing.connection(page, span, rule_of, store.count)
+    return await list_objects(
+        info,
+        listing,
+        listing.span(first, after, last, before),
+        store=info.context.workspace.rules,
+        loader=info.context.load.rules,
+        object_of=rule_of,
+        consistency=consistency,
+        token=token,
+    )

@@ -12,11 +12,11 @@ from app.domain.actors import READ
 from app.domain.passes import passes
 from app.domain.segments import segments as domain
 from app.domain.values.instants import to_ms
-from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.ids import database_id, require_one, to_global_id
+from app.graphql.types.ids import to_global_id
+from app.graphql.types.named import find_named_id, list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.store.mongo.paging import Page
@@ -166,14 +166,8 @@ async def find_segment(
 
     Give exactly one of them. Null if no segment matches. Needs the scope `read`.
     """
-    require_one("segment", "key", id, key)
-    await await_consistency(info, consistency, token)
-    segment_id = None
-    if id is not None:
-        segment_id = database_id(id, "Segment")
-    elif key is not None:
-        labels = await info.context.workspace.segments.by_key(parse_text(key, "key"))
-        segment_id = None if labels is None else labels.id
+    by_key = info.context.workspace.segments.by_key
+    segment_id = await find_named_id(info, "Segment", id, key, by_key=by_key, consistency=consistency, token=token)
     return None if segment_id is None else await fetch_segment(info.context, segment_id)
 
 
@@ -187,10 +181,13 @@ async def list_segments(
     token: TokenArgument = None,
 ) -> Connection[Segment]:
     """List the segments of the workspace, newest first, archived ones included. Needs the scope `read`."""
-    span = listing.span(first, after, last, before)
-    await await_consistency(info, consistency, token)
-    store = info.context.workspace.segments
-    page = await store.page(span)
-    for segment in page.items:
-        info.context.load.segments.prime(segment.id, segment)
-    return listing.connection(page, span, segment_of, store.count)
+    return await list_objects(
+        info,
+        listing,
+        listing.span(first, after, last, before),
+        store=info.context.workspace.segments,
+        loader=info.context.load.segments,
+        object_of=segment_of,
+        consistency=consistency,
+        token=token,
+    )
