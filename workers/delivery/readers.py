@@ -7,7 +7,8 @@ replace when they add work. So no reader depends on a wake-up: a wake-up only ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from app.clock import system_ms
@@ -16,6 +17,15 @@ from workers.worker import Worker
 
 Runs = dict[str, asyncio.Event]
 """The event that wakes the run of a reader, by the id of the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a run of a reader begins with: its lease, the election before the claim, and the event that wakes the run."""
+
+    lease: Lease
+    election: object
+    wake_up: asyncio.Event
 
 
 def start_run(
@@ -54,3 +64,33 @@ async def claim(worker: Worker, leases: EndpointLeases, reader_id: str, now_ms: 
     # This process has one run of a reader at a time, so a lease of its own is one that an earlier run left behind.
     has_ended = held.holder == holder or held.holder in await worker.sharing.find_gone([held.holder])
     return await leases.take_over(held, now_ms, holder) if has_ended else None
+
+
+async def run_claimed(
+    worker: Worker,
+    stage: str,
+    reader_id: str,
+    now_ms: Callable[[], int],
+    *,
+    runs: Runs,
+    leases: EndpointLeases,
+    run: Callable[[Claimed], Awaitable[None]],
+) -> None:
+    """Claim a reader and run it; do nothing if it cannot be claimed.
+
+    One run of a reader at a time is under way in a worker. `runs` has it until it ends.
+    """
+    wake_up = runs.setdefault(reader_id, asyncio.Event())
+
+    async def once() -> bool:
+        # The run may read from another primary than the claim: the election before both decides.
+        election = worker.last_election()
+        lease = await claim(worker, leases, reader_id, now_ms())
+        if lease is not None:
+            await run(Claimed(lease, election, wake_up))
+        return False
+
+    try:
+        await worker.run_alone(stage, reader_id, once)
+    finally:
+        runs.pop(reader_id, None)

@@ -6,7 +6,6 @@ endpoints may be slow (`workers/delivery/readers.py`).
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 
@@ -54,31 +53,24 @@ async def run_endpoint(
     `chance` returns a random number from 0 to 1. `timeout_seconds` is the longest time of one attempt.
     """
     clock = now_ms or system_ms
-    wake_up = worker.dispatchers.setdefault(endpoint_id, asyncio.Event())
 
-    async def once() -> bool:
-        election = worker.last_election()
-        lease = await readers.claim(worker, worker.endpoint_leases, endpoint_id, clock())
-        if lease is not None:
-            allowed = Allowed.parse(worker.resources.settings.egress_allow)
-            async with open_poster(allowed) as poster:
-                dispatcher = Dispatcher(
-                    worker=worker,
-                    lease=lease,
-                    election=election,
-                    poster=poster,
-                    wake_up=wake_up,
-                    now_ms=clock,
-                    chance=chance,
-                    timeout_seconds=timeout_seconds,
-                )
-                await dispatcher.run()
-        return False
+    async def run(own: readers.Claimed) -> None:
+        async with open_poster(Allowed.parse(worker.resources.settings.egress_allow)) as poster:
+            dispatcher = Dispatcher(
+                worker=worker,
+                lease=own.lease,
+                election=own.election,
+                poster=poster,
+                wake_up=own.wake_up,
+                now_ms=clock,
+                chance=chance,
+                timeout_seconds=timeout_seconds,
+            )
+            await dispatcher.run()
 
-    try:
-        await worker.run_alone("deliver", endpoint_id, once)
-    finally:
-        worker.dispatchers.pop(endpoint_id, None)
+    await readers.run_claimed(
+        worker, "deliver", endpoint_id, clock, runs=worker.dispatchers, leases=worker.endpoint_leases, run=run
+    )
 
 
 _guarded_run_endpoint = log_failures("deliver", run_endpoint)

@@ -6,7 +6,6 @@ One worker at a time reacts in a workspace. This stage and the sweep start its r
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 
@@ -46,20 +45,13 @@ async def run_workspace(
     `chance` returns a random number from 0 to 1.
     """
     clock = now_ms or system_ms
-    wake_up = worker.reactors.setdefault(workspace_id, asyncio.Event())
 
-    async def once() -> bool:
-        election = worker.last_election()
-        lease = await readers.claim(worker, worker.react_leases, workspace_id, clock())
-        if lease is not None:
-            reactor = Reactor(worker, lease, election=election, wake_up=wake_up, now_ms=clock, chance=chance)
-            await reactor.run()
-        return False
+    async def run(own: readers.Claimed) -> None:
+        await Reactor(worker, own.lease, election=own.election, wake_up=own.wake_up, now_ms=clock, chance=chance).run()
 
-    try:
-        await worker.run_alone("react", workspace_id, once)
-    finally:
-        worker.reactors.pop(workspace_id, None)
+    await readers.run_claimed(
+        worker, "react", workspace_id, clock, runs=worker.reactors, leases=worker.react_leases, run=run
+    )
 
 
 _guarded_run_workspace = log_failures("react", run_workspace)

@@ -46,18 +46,13 @@ async def run_channel(
     Safe to repeat, and to run in several workers at once: one of them holds the lease. Arguments as for `run_endpoint`.
     """
     clock = now_ms or system_ms
-    wake_up = worker.senders.setdefault(channel_id, asyncio.Event())
 
-    async def once() -> bool:
-        lease = await readers.claim(worker, worker.channel_leases, channel_id, clock())
-        if lease is not None:
-            await _run(worker, lease, wake_up, clock, chance=chance, timeout_seconds=timeout_seconds)
-        return False
+    async def run(own: readers.Claimed) -> None:
+        await _run(worker, own.lease, own.wake_up, clock, chance=chance, timeout_seconds=timeout_seconds)
 
-    try:
-        await worker.run_alone("send", channel_id, once)
-    finally:
-        worker.senders.pop(channel_id, None)
+    await readers.run_claimed(
+        worker, "send", channel_id, clock, runs=worker.senders, leases=worker.channel_leases, run=run
+    )
 
 
 async def _run(
