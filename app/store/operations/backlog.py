@@ -90,9 +90,9 @@ class BacklogQueries(ErrorTranslating):
         self._horizons[title] = horizon.after([doc[name] for doc in docs], MAX_COUNTED, end_ms)
         return len(docs)
 
-    async def _lag(self, lanes: Collection) -> int:
+    async def _lag(self, readers: Collection) -> int:
         """Return the largest lag among up to 100 readers with work. Indexes: {at, free}, {workspace, pos}."""
-        found = lanes.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(MAX_ENDPOINTS)
+        found = readers.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(MAX_ENDPOINTS)
         lowest: dict[str, int] = {}
         async for doc in found:
             lowest[doc["workspace"]] = min(lowest.get(doc["workspace"], doc["next"][0]), *doc["next"])

@@ -17,6 +17,7 @@ from app.domain.ids import SLOTS, pass_name_id, slot_of
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.mongo.queries import EMBEDDED_CHUNK, Database, Doc, ErrorTranslating, in_chunks
 from app.store.workspace.activities import ActivityQueries
+from app.store.workspace.reactions import ReactWorkQueries
 from app.store.workspace.workspaces import read_log_history
 
 from .indexes import SlotsChanged, check_slots
@@ -114,12 +115,10 @@ class ConsistencyCheck(ErrorTranslating):
 
         React must not have read beyond the log. Indexes: _id, {workspace, pos}, {workspace, event}.
         """
-        lane = await self._db["react_lanes"].find_one({"_id": workspace_id}, {"next": 1})
+        positions = await ReactWorkQueries(self._db, workspace_id, self._in_chunk).positions(workspace_id)
         last = await ActivityQueries(self._db, workspace_id, self._in_chunk).last_pos()
-        if lane is not None and max(lane["next"]) > last + 1:
-            text = (
-                f"React has read up to {max(lane['next']) - 1}, and the log ends at {last}. Run `punchcard restored`."
-            )
+        if (read := max(positions, default=0) - 1) > last:
+            text = f"React has read up to {read}, and the log ends at {last}. Run `punchcard restored`."
             report(Finding(workspace_id, "react", text))
         return await self._db["parked_reactions"].count_documents({"workspace": workspace_id, "event": {"$gt": ""}})
 

@@ -15,14 +15,20 @@ from app.domain.events.events import RULE_FIRED
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import BODIES, REACTED_TYPES, Reaction, reactions_of
 from app.domain.rules.statistics import FiringStatus
-from app.domain.webhooks.partitions import PARTITIONS, partition_of
-from app.store.mongo.ids import new_id
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
+from app.domain.webhooks.partitions import partition_of
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
 
 from . import activities
+from .partitions import PartitionQueries
 
 MAX_UNREAD = 200
 """Entries of a pass, or of a type, that one look for what follows from them reads."""
+
+
+class ReactWorkQueries(PartitionQueries):
+    """Work of the stage react in one workspace, by the id of the workspace, stored as that of webhook endpoints is."""
+
+    collection = "react_lanes"
 
 
 class ReactionQueries(WorkspaceQueries):
@@ -32,32 +38,30 @@ class ReactionQueries(WorkspaceQueries):
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
-        self._lanes, self._activities, self._events = db["react_lanes"], db["activities"], db["events"]
+        self.work = ReactWorkQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self._activities, self._events = db["activities"], db["events"]
 
     async def announce_work(self, now_ms: int) -> None:
         """Give the reader a new work token. The first call lets it begin at the start of the log. Safe to repeat.
 
         Index: _id.
         """
-        change = {"$set": {"said": new_id("said")}, "$min": {"at": now_ms}}
-        if not (await self._lanes.update_one({"_id": self._workspace_id}, change)).matched_count:
+        if not await self.work.announce_work(now_ms, self._workspace_id):
             await self.start_after(0, now_ms)
-            await self._lanes.update_one({"_id": self._workspace_id}, change)
+            await self.work.announce_work(now_ms, self._workspace_id)
 
     async def start_after(self, position: int, now_ms: int) -> None:
         """Let the reader begin after a position of the log, unless it has begun already. Safe to repeat. Index: _id."""
-        initial: Doc = {"on": 1, "next": [position + 1] * PARTITIONS, "heads": {}, "failures": 0, "holds": 0}
-        doc = self._in_workspace(_id=self._workspace_id, **initial, at=now_ms, said=new_id("said"), free=0)
-        await insert_new(self._lanes, [doc])
+        await self.work.insert(self._workspace_id, position, now_ms)
 
     async def has_unmade(self, pass_ids: Sequence[str]) -> bool:
         """Return whether something follows from an entry of one of the passes that the reader has not met.
 
         Indexes: _id, {workspace, pass, pos}.
         """
-        doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
+        positions = await self.work.positions(self._workspace_id)
         for pass_id in pass_ids:
-            after = 0 if doc is None else doc["next"][partition_of(pass_id)] - 1
+            after = positions[partition_of(pass_id)] - 1 if positions else 0
             async for reaction in self._of_pass(pass_id, after):
                 return bool(reaction)
         return False
@@ -84,8 +88,7 @@ class ReactionQueries(WorkspaceQueries):
         None if there is none. It looks at 200 entries of each type: the position is that of the last of them at most.
         Indexes: _id, {workspace, type, pos}.
         """
-        doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
-        low = 1 if doc is None else min(doc["next"])
+        low = min(await self.work.positions(self._workspace_id), default=1)
         positions = []
         for each in sorted(REACTED_TYPES):
             where = self._in_workspace(type=each, pos={"$gte": low})
