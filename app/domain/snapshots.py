@@ -90,8 +90,8 @@ def _redemption(event: Event, *, is_accepted: bool) -> dict[str, object]:
     """Return what was redeemed or rolled back; nothing for points that were redeemed for no reward."""
     reward, points = None if event.guard is None else event.guard.reward, plain(abs(event.points))
     if event.type == REDEMPTION_ROLLBACK:
-        told = {name: event.metadata.get(name) for name in ("rewardKey", "quantity")}
-        found = {"id": event.metadata.get("redemption"), **told, **({"pointsReturned": points} if is_accepted else {})}
+        asked = {name: event.metadata.get(name) for name in ("rewardKey", "quantity")}
+        found = {"id": event.metadata.get("redemption"), **asked, **({"pointsReturned": points} if is_accepted else {})}
         return {"redemption": {**found, "reason": event.metadata.get("reason")}}
     if reward is None:
         return {}
