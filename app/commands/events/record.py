@@ -66,7 +66,7 @@ async def record_events(
     """
     check_size(items)
     parse_optional(idempotency_key, "idempotencyKey")
-    rules = await _validation_rules(ctx, default_source, default_occurred_at, is_import=historical)
+    rules = await validation_rules(ctx, default_source, default_occurred_at, is_import=historical)
     batch = Batch(items, rules, atomic=atomic)
     await batch.validate(ctx)
     await batch.resolve_passes(ctx, create=create_missing_passes, historical=historical)
@@ -92,9 +92,14 @@ def check_size(items: Sequence[EventInput]) -> None:
         raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} events a call; this one has {len(items)}.", "events")
 
 
-async def _validation_rules(
-    ctx: Context, default_source: str, default_occurred_at: datetime | None, *, is_import: bool
+async def validation_rules(
+    ctx: Context,
+    default_source: str = DEFAULT_SOURCE,
+    default_occurred_at: datetime | None = None,
+    *,
+    is_import: bool = False,
 ) -> ValidationRules:
+    """Return the limits and defaults for events of the workspace. Raises Unavailable."""
     settings = ctx.resources.settings
     return ValidationRules(
         now=await ctx.now(),

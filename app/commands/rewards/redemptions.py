@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 
 from app.commands.context import Context
@@ -19,7 +18,7 @@ from app.commands.events.consistency import WAIT_TIMEOUT_SECONDS, wait_for_event
 from app.commands.events.event_types import event_types
 from app.commands.events.outcomes import BatchOutcome, Item, ItemResult
 from app.commands.events.receipts import RecordedCall
-from app.commands.events.record import build_event
+from app.commands.events.record import build_event, validation_rules
 from app.commands.events.vocabulary import record_words
 from app.domain.errors import (
     STORE_FAILURES,
@@ -33,10 +32,10 @@ from app.domain.errors import (
     refuse_if,
 )
 from app.domain.events.attributes import Examined
-from app.domain.events.events import DEFAULT_SOURCE, REDEMPTION, EventInput
+from app.domain.events.events import REDEMPTION, EventInput
 from app.domain.events.guards import Guard, Outcome, OutcomeStatus, RewardGuard
 from app.domain.events.receipts import RecordStatus
-from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
+from app.domain.events.validation import Draft, fingerprint, validate_event
 from app.domain.ids import event_id, redemption_event_id, redemption_id, reward_id, rollback_event_id
 from app.domain.rewards.codes import make_code
 from app.domain.rewards.parsing import parse_quantity
@@ -124,14 +123,7 @@ async def parse_redemption(ctx: Context, sent: RedemptionInput) -> tuple[Draft, 
     Two round trips at most, side by side: for a pass that is not cached, and for the reward. Raises as `redeem_reward`.
     """
     key = parse_key(sent.reward_key, "rewardKey")
-    settings, now = ctx.resources.settings, await ctx.now()
-    rules = ValidationRules(
-        now=now,
-        default_currency=(await ctx.profile()).currency,
-        metadata_bytes=settings.metadata_bytes,
-        future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
-        default_source=DEFAULT_SOURCE,
-    )
+    rules = await validation_rules(ctx)
     what = {"reward": key, "quantity": sent.quantity, "metadata": sent.metadata or {}}
     item = EventInput(
         type=REDEMPTION,
@@ -147,7 +139,7 @@ async def parse_redemption(ctx: Context, sent: RedemptionInput) -> tuple[Draft, 
     draft, problems = (await event_types(ctx)).check(draft, Examined())
     refuse_if(problems)
     (found, _), version = await asyncio.gather(
-        pass_lookup.resolve_passes(ctx, {0: draft}, now, create=False, historical=False), find_version(ctx, key)
+        pass_lookup.resolve_passes(ctx, {0: draft}, rules.now, create=False, historical=False), find_version(ctx, key)
     )
     pass_id = found.get(0)
     if pass_id is None:
