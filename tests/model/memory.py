@@ -18,7 +18,7 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 from pymongo import ReplaceOne, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from .schedule import Schedule
 
@@ -125,6 +125,7 @@ class Collection:
         self._history = history
         self._unique = unique
         self._unique_keys: set[tuple[Any, ...]] = set()
+        self._run_before_failure: int | None = None
 
     def find(self, query: Doc, projection: Doc | None = None, batch_size: int = 0) -> Cursor:
         """Return a cursor over the documents that match when it is read."""
@@ -209,16 +210,23 @@ class Collection:
         ids = [doc["_id"] for doc in self._candidates(query)]
         await self._schedule.write([_bind(lambda i: bool(self._delete({**query, "_id": i})) or True, i) for i in ids])
 
+    def fail_in_next_bulk_write(self, after: int) -> None:
+        """Let the primary fail when it has run so many operations of the next bulk write, which raises AutoReconnect."""
+        self._run_before_failure = after
+
     async def bulk_write(self, operations: Sequence[UpdateOne | ReplaceOne[Doc]], ordered: bool = True) -> Matched:
         """Run the updates and replacements one after the other, and return how many matched."""
         matched: list[int] = []
+        run, self._run_before_failure = self._run_before_failure, None
 
         def step(operation: UpdateOne | ReplaceOne[Doc]) -> bool:
             change = self._replace if isinstance(operation, ReplaceOne) else self._update
             matched.append(change(operation._filter, copy(operation._doc), 1))  # type: ignore[arg-type]
             return True
 
-        await self._schedule.write([_bind(step, operation) for operation in operations])
+        await self._schedule.write([_bind(step, operation) for operation in operations[:run]])
+        if run is not None:
+            raise AutoReconnect("the primary failed")
         return Matched(sum(matched))
 
     def _read(self, query: Mapping[str, Any]) -> list[Doc]:

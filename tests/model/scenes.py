@@ -476,6 +476,21 @@ async def fold_crashes_before_it_clears_what_it_declined(stage: Stage) -> None:
     await stage.fold()
 
 
+async def primary_fails_while_it_clears_what_was_decided(stage: Stage) -> None:
+    """It runs the first operation of the bulk write. The next fold clears the others with the decisions of the pass."""
+    await stage.buy()
+    await stage.deduct()
+    await stage.deduct(points=90)
+    slow = stage.new_worker()
+
+    async def fail() -> None:
+        stage.db["events"].fail_in_next_bulk_write(after=1)
+
+    interleave(slow.fold_queries, "clear", before=[fail])
+    with contextlib.suppress(Unavailable):
+        await fold.fold(slow, ALL_SLOTS)
+
+
 async def merged_pass_declined_what_the_survivor_can_afford(stage: Stage) -> None:
     """The event stays declined when it has moved, also if the survivor was merged meanwhile."""
     await stage.buy("ann", "bob", "cyd")
@@ -544,6 +559,7 @@ SCENES: Sequence[Scene] = (
 GUARDED_SCENES: Sequence[Scene] = (
     backfill_writes_between_a_decision_and_its_clearing,
     fold_crashes_before_it_clears_what_it_declined,
+    primary_fails_while_it_clears_what_was_decided,
     merged_pass_declined_what_the_survivor_can_afford,
     purchase_is_removed_after_its_points_were_deducted,
 )

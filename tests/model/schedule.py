@@ -2,14 +2,14 @@
 
 An actor is one run of a process. Each of its reads and writes waits for a turn. The turn may come late, may never come
 because the actor crashes, and its reply may be lost. The store finishes a write document by document, also long after
-the actor that sent the write has crashed.
+the actor that sent the write has crashed. If the primary fails, it does only the first part of a write, or nothing of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -58,12 +58,13 @@ class Odds:
     """Probabilities of faults.
 
     At a turn, the actor crashes, or stalls for up to `max_stall_turns` turns of others. At a write, the reply is lost,
-    or the actor crashes before the reply. At the start of a stage, its reads lag by up to `max_lag_writes` single writes,
-    as after an election.
+    the primary fails, or the actor crashes before the reply. At the start of a stage, its reads lag by up to
+    `max_lag_writes` single writes, as after an election.
     """
 
     crash: float = 0.01
     lost_reply: float = 0.01
+    failing_primary: float = 0.01
     crash_before_reply: float = 0.05
     stall: float = 0.02
     stall_of_slow_actor: float = 0.3
@@ -90,10 +91,11 @@ class Schedule:
         if actor is not None:
             await self._wait_in(self._asking, actor)
 
-    async def write(self, steps: Iterable[Callable[[], bool]]) -> None:
+    async def write(self, steps: Sequence[Callable[[], bool]]) -> None:
         """Let the store take the steps, each at a turn of its own; a step returns whether to go on.
 
-        Returns after the last step. Raises AutoReconnect if the reply is lost, and Crash if the actor crashes first.
+        Returns after the last step. Raises AutoReconnect if the reply is lost or the primary fails, and Crash if the actor
+        crashes first.
         """
         actor = _acting.get()
         if actor is None:
@@ -103,9 +105,16 @@ class Schedule:
             return
         await self.wait_for_turn()
         waiting: dict[asyncio.Future[None], Actor] = {}
-        chance = self._random.random() if self._has_faults else 1.0
-        is_lost = chance < self._odds.lost_reply
-        crashes = actor.can_crash and not is_lost and chance < self._odds.lost_reply + self._odds.crash_before_reply
+        odds, chance = self._odds, self._random.random() if self._has_faults else 1.0
+        fails = chance < odds.failing_primary
+        is_lost = chance < odds.failing_primary + odds.lost_reply
+        crashes = (
+            actor.can_crash
+            and not is_lost
+            and chance < odds.failing_primary + odds.lost_reply + odds.crash_before_reply
+        )
+        if fails:
+            steps = steps[: int(self._random.random() * len(steps))]
 
         async def serve() -> None:
             try:
