@@ -14,7 +14,8 @@ from app.domain.passes.merges import is_profile_of_alias, tier_of_alias
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
-from app.domain.state.measures import Measure, Number, Window, rows_of
+from app.domain.state.measures import Measure, Window, rows_of
+from app.domain.state.numbers import Number
 from app.domain.state.points_in_order import needs_history
 
 

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
-from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
+from app.domain.state.measures import FirstAndLast, State, Window, expire_window
+from app.domain.state.numbers import Number, subtract_numbers
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
 from app.domain.values.instants import DAY_MS, to_ms
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
 
 from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event, signed
 from app.domain.values.conditions import MEANING, Condition
-from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
+from app.domain.values.decimals import ZERO
 from app.domain.values.paths import Steps, split_path
 
 from .aggregates import Aggregate, AggregateKey, Aggregates
 from .earned import earned_points, spent_points
+from .numbers import Number, add_numbers, subtract_numbers
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
@@ -33,8 +33,6 @@ EARNED, SPENT = "points.earned", "points.spent"
 """Summed fields: points given less reversals, and points redeemed or deducted less what was given back."""
 METADATA = "metadata."
 """Beginning of a summed field that is a path of the metadata."""
-Number = int | Decimal
-"""A count, or a decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,15 +332,3 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
 def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[AggregateKey, Aggregate]]:
     """Return the rows of aggregates whose events may count in a measure."""
     return chain(aggregates.items(), made.items()) if measure.counts_made else aggregates.items()
-
-
-def add_numbers(a: Number, b: Number) -> Number:
-    """Return the exact sum of two counts or decimals."""
-    return a + b if isinstance(a, int) and isinstance(b, int) else add_exactly(Decimal(a), Decimal(b))
-
-
-def subtract_numbers(a: Number, b: Number) -> Number:
-    """Return the exact difference of two counts or decimals."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a - b
-    return subtract_exactly(Decimal(a), Decimal(b))

@@ -15,7 +15,8 @@ from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
 from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
-from app.domain.state.measures import FirstAndLast, Number, State, Total, Window
+from app.domain.state.measures import FirstAndLast, State, Total, Window
+from app.domain.state.numbers import Number
 from app.domain.state.redeemed import Redeemed
 from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128

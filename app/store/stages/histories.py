@@ -12,7 +12,8 @@ from functools import partial
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.fold.prefetch import Family
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import Measure, Number
+from app.domain.state.measures import Measure
+from app.domain.state.numbers import Number
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in

@@ -9,7 +9,8 @@ from app.domain.events.events import Event
 from app.domain.fold.copies import TooMuchToRead
 from app.domain.fold.prefetch import WindowPage
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
+from app.domain.state.measures import MAX_EXPIRING, Measure, append_expiring, group_expiring, merge_expiring
+from app.domain.state.numbers import Number
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.counting import counting_in
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks
