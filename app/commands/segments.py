@@ -19,8 +19,9 @@ from app.domain.errors import (
     refuse_if,
 )
 from app.domain.segments.comparisons import count_comparisons
-from app.domain.segments.criteria import Criteria, iter_types, parse_criteria
+from app.domain.segments.criteria import Criteria, iter_types
 from app.domain.segments.limits import check_comparisons, check_criteria_size, check_rate, digest_of
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.restating import restate
 from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import (

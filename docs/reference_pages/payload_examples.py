@@ -12,7 +12,7 @@ from app.domain.activities import Activity, Entry
 from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.rendering import render_activity
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Segment
 from app.domain.snapshots import Customer
 from app.domain.values.decimals import ZERO

@@ -43,7 +43,7 @@ from app.domain.events.type_names import parse_type
 from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.messages.channels import ChannelKind, Provider
 from app.domain.messages.messages import Message, MessageCause, MessageOrigin, MessageStatus
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import parse_key
 from app.domain.signatures import Scheme, Verification, parse_verification, verify_signature
 from app.domain.values.conditions import parse_condition

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from app.domain.errors import refuse_if
 from app.domain.rules.parsing_triggers import parse_limits
 from app.domain.rules.reading import Problems, parse_body, parse_integer, parse_not_negative
-from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.segments.criteria import Criteria
 from app.domain.segments.limits import check_criteria_size
+from app.domain.segments.parsing import parse_criteria
 from app.domain.values.decimals import ZERO
 from app.domain.values.text import parse_object
 from app.domain.values.windows import parse_between

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from app.domain.errors import Code, Problem, refuse_if
-from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.segments.criteria import Criteria
 from app.domain.segments.lists import parse_list
+from app.domain.segments.parsing import parse_criteria
 from app.domain.values.conditions import Condition, parse_metadata_condition
 from app.domain.values.instants import EPOCH
 from app.domain.values.text import parse_text

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from app.domain.errors import Code, InvalidInput, refuse_if
 from app.domain.rules.reading import Problems, parse_body, parse_choice, parse_integer, parse_member
 from app.domain.rules.rules import OnCorrection
-from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.segments.criteria import Criteria
 from app.domain.segments.limits import check_criteria_size
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import EMIT, SILENT, TIER_PROGRAM, find_references, parse_key
 from app.domain.values.instants import EPOCH

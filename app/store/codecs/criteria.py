@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.domain.segments.criteria import Criteria, meaning_of, parse_criteria
+from app.domain.segments.criteria import Criteria, meaning_of
+from app.domain.segments.parsing import parse_criteria
 from app.store.mongo.queries import Doc
 
 # Stored criteria name their currencies, so `parse_criteria` never applies this default.

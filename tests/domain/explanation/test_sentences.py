@@ -12,8 +12,8 @@ from app.domain.explanation.outlook import Outlook
 from app.domain.explanation.sentences import sentence_of
 from app.domain.explanation.trees import explain
 from app.domain.passes.passes import Membership, Pass, Profile
-from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.evaluation import context_of
+from app.domain.segments.parsing import parse_criteria
 from app.domain.values.instants import DAY_MS
 from tests.domain.fold.test_advance import START, PassSimulation, count_criteria, definitions_of, purchase_event
 

@@ -49,7 +49,7 @@ from app.domain.rules.triggers import (
     TierTrigger,
     Trigger,
 )
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.tiers.programs import Downgrade, Tier, TierPeriod, TierProgramVersion
 from app.domain.values.instants import DAY_MS, from_ms
 from app.domain.values.periods import PeriodUnit

@@ -13,7 +13,7 @@ from app.domain.events.tombstones import tombstone_id
 from app.domain.rules.effects import AwardExpiry, AwardPoints, Effect, PointsPerAmount
 from app.domain.rules.rules import RuleStatus, RuleVersion
 from app.domain.rules.triggers import EventTrigger, Trigger
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Version
 from app.domain.values.instants import from_ms
 

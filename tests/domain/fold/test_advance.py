@@ -18,7 +18,7 @@ from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.rules.texts import Texts
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
 from app.domain.values.instants import DAY_MS, from_ms

@@ -14,7 +14,7 @@ from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
 from app.domain.rules.effects import AwardPoints, DeductPoints, PointsPerAmount, RecordEvent
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.values.instants import DAY_MS, from_ms
 from workers.stages.fold import count_to_take
 

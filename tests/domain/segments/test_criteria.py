@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Refused
-from app.domain.segments.criteria import EventCriterion, Metric, parse_criteria
+from app.domain.segments.criteria import EventCriterion, Metric
+from app.domain.segments.parsing import parse_criteria
 from app.domain.values.conditions import MEANING
 from app.domain.values.instants import DAY_MS, HOUR_MS
 

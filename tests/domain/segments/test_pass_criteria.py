@@ -9,8 +9,8 @@ import pytest
 
 from app.domain.errors import Code, Refused
 from app.domain.passes.passes import Pass, Profile
-from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.evaluation import EvaluationContext, evaluate, measured_value
+from app.domain.segments.parsing import parse_criteria
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC)
 PROFILE = Profile(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.satisfiability import find_constants
 
 

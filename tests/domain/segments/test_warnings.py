@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_types import EventTypes, built_in_type
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.warnings import find_warnings
 
 ATTRIBUTES = parse_attributes(

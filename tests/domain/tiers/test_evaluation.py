@@ -17,7 +17,7 @@ from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.passes.passes import PassTier
 from app.domain.rules.rules import OnCorrection
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import EMIT, Version
 from app.domain.tiers.programs import Downgrade, Tier, TierPeriod, TierProgramVersion
 from app.domain.values.instants import DAY_MS, from_ms, parse_instant, to_ms

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.definitions import Definitions
-from app.domain.segments.criteria import parse_criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Version
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle

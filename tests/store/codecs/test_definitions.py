@@ -12,7 +12,8 @@ import pytest
 from app.domain.definitions import DefinitionVersion
 from app.domain.rewards.rewards import Reward, RewardVersion
 from app.domain.rules.rules import OnCorrection, PerPassLimit
-from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.segments.criteria import Criteria
+from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import EMIT, TIER_PROGRAM, DefinitionKind, Version
 from app.domain.tiers.programs import Downgrade, Tier, TierPeriod, TierProgramVersion
 from app.domain.values.periods import PeriodUnit

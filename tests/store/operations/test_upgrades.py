@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.segments.criteria import EventCriterion, iter_leaves, parse_criteria
+from app.domain.segments.criteria import EventCriterion, iter_leaves
+from app.domain.segments.parsing import parse_criteria
 from app.store.operations.upgrades import Upgrades
 from tests.business import Business, purchases
 
