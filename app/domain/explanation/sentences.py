@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from app.domain.segments.criteria import (
     SegmentCriterion,
 )
 from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.state.measures import EARNED, SPENT
 from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import canonical
 from app.domain.values.instants import from_ms
@@ -121,11 +122,12 @@ def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
             return f"it has {_value_text(part.measured)} {_events_text(leaf, part.measured == 1)}{where}"
         case Metric.SUM:
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
-            return f"the {leaf.summed_field} of its {events}{where} comes to {_value_text(part.measured)}{unit}"
+            comes = "comes" if leaf.summed_field == "amount" else "come"
+            return f"the {_field_text(leaf)} of its {events}{where} {comes} to {_value_text(part.measured)}{unit}"
         case Metric.DAYS_SINCE_LAST | Metric.DAYS_SINCE_FIRST:
             if part.measured is None:
                 return f"it has no {events}"
-            days = f"{part.measured} day{'' if part.measured == 1 else 's'}"
+            days = f"{_days_text(part.measured)} day{'' if part.measured == 1 else 's'}"
             if part.since_joined:
                 return f"it has no {events} and joined {days} ago"
             which = "last" if leaf.metric is Metric.DAYS_SINCE_LAST else "first"
@@ -150,6 +152,17 @@ def _window_text(leaf: EventCriterion, zone: ZoneInfo) -> str:
     start_ms, end_ms = leaf.filter.from_ms, leaf.filter.to_ms
     text = "" if start_ms is None else f" from {_instant_text(start_ms, zone)}"
     return text if end_ms is None else f"{text} before {_instant_text(end_ms, zone)}"
+
+
+def _field_text(leaf: EventCriterion) -> str:
+    """Return the name of the field that a criterion measures, in words where it is no path."""
+    words = {EARNED: "earned points", SPENT: "spent points"}
+    return words.get(leaf.summed_field, leaf.summed_field)
+
+
+def _days_text(days: object) -> str:
+    """Return days with at most two decimal places, rounded down, so that they never seem to reach a threshold early."""
+    return _value_text(Decimal(str(days)).quantize(Decimal("0.01"), ROUND_FLOOR))
 
 
 def _unit(leaf: EventCriterion) -> str:

@@ -25,7 +25,9 @@ from .pass_criteria import PassCriterion
 
 MAX_SHOWN_CHARACTERS = 100
 """Characters of a measured value that stands for the values of a list."""
-Value = Number | str | bool | None
+_DAY_PLACES = Decimal("1e-8")
+"""One unit is less than a millisecond, in days."""
+Value = Number | float | str | bool | None
 """Measured value of a criterion."""
 
 
@@ -90,14 +92,14 @@ def belongs(segment_id: str, criteria: Criteria, context: EvaluationContext) -> 
 
 
 def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
-    """Return the value that a leaf compares: a count, a sum, whole days (None for never), a field or a membership."""
+    """Return the value that a leaf compares: a count, a sum, days (None for never), a field or a membership."""
     match leaf:
         case EventCriterion():
             state = _current_state(leaf, context)
             if leaf.metric in (Metric.COUNT, Metric.SUM):
                 return 0 if state is None or isinstance(state, FirstAndLast) else state.value
             since = _since_ms(leaf, state, context)
-            return None if since is None else max(0, context.at_ms - since) // DAY_MS
+            return None if since is None else elapsed_days(max(0, context.at_ms - since))
         case SegmentCriterion():
             return leaf.segment_id in context.members
         case PassCriterion():
@@ -107,6 +109,12 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
             value = values[0] if values else None
             return value if isinstance(value, (str, int, bool, Decimal)) else None if value is None else str(value)
     raise TypeError(leaf)
+
+
+def elapsed_days(elapsed_ms: int) -> int | float:
+    """Return a time in days of 24 hours, to the millisecond: at most 8 decimal places, rounded down."""
+    whole, rest = divmod(elapsed_ms, DAY_MS)
+    return whole if not rest else float(whole + (Decimal(rest) / DAY_MS).quantize(_DAY_PLACES, ROUND_FLOOR))
 
 
 def next_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Category
-from app.domain.state.measures import METADATA, EventFilter
+from app.domain.state.measures import EARNED, METADATA, SPENT, EventFilter
 from app.domain.values.conditions import MEANING, check_steps, parse_metadata_condition, parse_operator
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal, read_number
@@ -35,6 +35,8 @@ MAX_DIGITS = 34
 """Digits of the number that a sum of metadata is compared with."""
 MAX_DEPTH = 8
 MAX_LEAVES = 50
+SUMMED_FIELDS = ("amount", "points", EARNED, SPENT)
+"""Fields of an event that a criterion sums, beside paths of the metadata."""
 
 
 @dataclass
@@ -165,8 +167,8 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
 
 def _parse_summed_field(raw: object, state: _ParseState, *path: str) -> str:
     name = parse_text(raw, *path, max_length=200)
-    if name not in ("amount", "points") and not (name.startswith(METADATA) and len(name) > len(METADATA)):
-        raise InvalidInput(Code.UNKNOWN, 'Give "amount", "points" or "metadata.<path>".', *path)
+    if name not in SUMMED_FIELDS and not (name.startswith(METADATA) and len(name) > len(METADATA)):
+        raise InvalidInput(Code.UNKNOWN, f"Give {', '.join(SUMMED_FIELDS)} or {METADATA}<path>.", *path)
     if name.startswith(METADATA) and state.stored_meaning is None:
         steps = split_path(name.removeprefix(METADATA))
         check_steps(steps, *path)

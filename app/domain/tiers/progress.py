@@ -58,9 +58,9 @@ def _iter_remaining(criteria: Criteria, context: EvaluationContext) -> Iterator[
 
 
 def _number(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
-    return Decimal(value)
+    return Decimal(str(value))
 
 
 def _describe(leaf: Criteria) -> str:

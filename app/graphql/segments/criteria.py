@@ -61,9 +61,10 @@ class EventCriterion:
     )
     field: str | None = strawberry.field(
         default=None,
-        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Default: "amount". Numbers '
-        "are added exactly, those of all elements of a list too. Text that is a number counts as that number, any other "
-        "value as 0.",
+        description='Value that `SUM` adds up: "amount", "points", "points.earned", "points.spent" or "metadata.<path>". '
+        'Default: "amount". "points.earned" are points given, less those taken back; "points.spent" are points used, less '
+        "those given back. Numbers are added exactly, those of all elements of a list too. Text that is a number counts as "
+        "that number, any other value as 0.",
     )
     currency: str | None = strawberry.field(
         default=None,
@@ -207,7 +208,8 @@ class EventCriteria:
     )
     metric: EventMetric = strawberry.field(description="Number to measure.")
     field: str | None = strawberry.field(
-        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Null for other metrics.'
+        description='Value that `SUM` adds up: "amount", "points", "points.earned", "points.spent" or "metadata.<path>". '
+        "Null for other metrics."
     )
     currency: str | None = strawberry.field(description="Currency of the events to match. Null means any.")
     operator: ComparisonOperator = strawberry.field(description="Comparison with `value`.")

@@ -67,8 +67,8 @@ class CriterionExplanation:
     )
     holds: bool = strawberry.field(description="Whether the part holds.")
     measured: JSONValue | None = strawberry.field(
-        description="Measured value: a count, a sum as text, whole days, a value of the pass, or whether the pass is in the "
-        "other segment. Null if there is none, and for `ALL`, `ANY`, `NOT` and `LIST`."
+        description="Measured value: a count, a sum as text, days with fractions, a value of the pass, or whether the "
+        "pass is in the other segment. Null if there is none, and for `ALL`, `ANY`, `NOT` and `LIST`."
     )
     threshold: JSONValue | None = strawberry.field(
         description="Value that `measured` is compared with. Decimals are texts. Null for `ALL`, `ANY`, `NOT` and `LIST`."

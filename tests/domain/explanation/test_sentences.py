@@ -50,6 +50,8 @@ def reason(criteria: dict[str, Any], card: Pass) -> str:
         (purchases(within={"hours": 60}), "it has 1 purchase event in the last 60 hours (it takes at least 1)"),
         (purchases(metric="SUM", operator="LT", value="20.50"),
          "the amount of its purchase events comes to 20 USD (it takes less than 20.5)"),
+        (purchases(metric="SUM", field="points.earned", value=5),
+         "the earned points of its purchase events come to 0 (it takes at least 5)"),
         (purchases(metric="DAYS_SINCE_LAST", operator="GT", value=5),
          "the last of its purchase events was 2 days ago (it takes more than 5 days)"),
         (purchases(metric="DAYS_SINCE_FIRST", operator="LTE", value=5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Refused
+from app.domain.events.events import Event
 from app.domain.segments.criteria import EventCriterion, Metric
 from app.domain.segments.parsing import parse_criteria
+from app.domain.state.measures import Total, build_measure
 from app.domain.values.conditions import MEANING
 from app.domain.values.instants import DAY_MS, HOUR_MS
+from tests.domain.fold.test_advance import START, purchase_event
+
+
+def points_event(i: int, points: int) -> Event:
+    """Return an event that gives or takes points."""
+    return replace(purchase_event(i, START), amount=None, currency=None, points=Decimal(points))
+
 
 names = st.lists(st.sampled_from(["purchase", "visit", "scan"]), max_size=3)
 events = st.fixed_dictionaries(
@@ -63,6 +73,19 @@ def test_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:
     criteria = parse_criteria({"event": {"metric": "SUM", "operator": "GTE", "value": 5}}, "EUR")
     assert isinstance(criteria, EventCriterion)
     assert (criteria.metric, criteria.filter.currency, criteria.value) == (Metric.SUM, "EUR", Decimal(5))
+
+
+@pytest.mark.parametrize(("field", "total"), [("points", 25), ("points.earned", 60), ("points.spent", 35)])
+def test_sum_of_points_tells_given_ones_from_used_ones_and_corrections_undo_both(field: str, total: int) -> None:
+    """Points earned decide about segments (WH1-09)."""
+    criteria = parse_criteria({"event": {"metric": "SUM", "field": field, "value": 1}}, "EUR")
+    assert isinstance(criteria, EventCriterion)
+    given, used = (points_event(0, 100), points_event(1, -50))
+    corrected = [
+        replace(points_event(2, -40), correction_of=given.id),
+        replace(points_event(3, 15), correction_of=used.id),
+    ]
+    assert build_measure(criteria.measure, [given, used, *corrected], START) == Total(Decimal(total))
 
 
 @pytest.mark.parametrize(
