@@ -23,6 +23,7 @@ from tests.oracle import points_until
 
 from .effects import BANKS
 from .load import Load
+from .mail import READERS
 from .program_checks import OWN_TYPES, PassRecord, ProgramChecks, find_differences_of_rebuilds, is_own, to_points
 
 MINUTE_MS = 60_000
@@ -54,6 +55,7 @@ async def find_pending_work(db: Database, now_ms: int) -> str | None:
         ("workspaces to backfill", "workspaces", {"stale": {"$gte": 0}}),
         ("webhook endpoints to deliver to", "webhook_lanes", {"at": {"$gte": 0}}),
         ("effects outside passes to make", "react_lanes", {"at": {"$gte": 0}}),
+        ("messages to send", "channel_lanes", {"at": {"$gte": 0}}),
     ):
         if count := await db[collection].count_documents(query):
             return f"{count} {name}"
@@ -70,9 +72,10 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
     sent = {_event_id(workspace["_id"], event): event for event in load.sent.values()}
     events = [doc for doc in await db["events"].find({}).to_list(None) if not is_tombstone(doc["_id"])]
-    # `effects.py` checks what happened on these passes.
-    banks = {doc["_id"] async for doc in db["passes"].find({"external_id": {"$in": list(BANKS)}}, {"_id": 1})}
-    events = [doc for doc in events if doc["pass"] not in banks]
+    # `effects.py` and `mail.py` check what happened on these passes.
+    names = {"external_id": {"$in": [*BANKS, *READERS]}}
+    others = {doc["_id"] async for doc in db["passes"].find(names, {"_id": 1})}
+    events = [doc for doc in events if doc["pass"] not in others]
     erased = {erasure["_id"] for erasure in await db["erasures"].find({}, {"_id": 1}).to_list(None)}
     # What Punchcard recorded itself, or its stub if the pass was erased.
     made = [
@@ -98,7 +101,7 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
     if [a["pos"] for a in activities] != list(range(1, len(activities) + 1)):
         found.append("the positions of the feed are not dense")
     passes = await db["passes"].find({"gone": {"$exists": False}}).to_list(None)
-    passes = [card for card in passes if card["_id"] not in banks]
+    passes = [card for card in passes if card["_id"] not in others]
     now_ms = int(now.timestamp() * 1000)
     survivors = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
     versions = await db["definitions"].find({}).to_list(None)

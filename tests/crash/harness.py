@@ -29,6 +29,7 @@ from app.resources import Resources, open_resources
 from app.store.clock import MongoClock
 from app.store.mongo.queries import Database
 from app.store.operations import indexes
+from tests.mail_server import MailServer, run_mail_server
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.servers import running_servers
 
@@ -37,6 +38,7 @@ from .channels import OtherChannels
 from .checks import SEGMENTS, find_pending_work, find_problems
 from .effects import Effects, open_effects
 from .load import EVERY_TYPE, START, Load
+from .mail import Mail, open_mail
 from .partner import Partner, run_partner
 from .processes import Plan, Processes
 from .programs import Programs, define_programs
@@ -60,7 +62,8 @@ async def run(
         running_servers(folder, durable=True) as servers,
         run_partner(ActivityQuery(EVERY_TYPE, include_silent=True), random) as everything,
         run_partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as transitions,
-        _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, ids),
+        run_mail_server() as mail_server,
+        _open_workspace(servers.settings, [everything, transitions], mail_server) as (resources, secret, ids),
     ):
         processes = Processes(servers, resources.settings, plan)
         load = Load(processes.addresses, secret, random, meets_refusals=plan.has_store_faults)
@@ -70,6 +73,7 @@ async def run(
             load.wait_for_room = lambda: _wait_for_room(resources.db, load)
             writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
             channels, programs, effects = OtherChannels(load), Programs(load, ids), Effects(load)
+            mail = Mail(load, mail_server)
             writers += [
                 asyncio.create_task(client)
                 for client in (
@@ -82,6 +86,7 @@ async def run(
                     programs.change_list(),
                     effects.send_points(),
                     effects.scan(),
+                    mail.write(),
                 )
             ]
             if campaign:
@@ -134,6 +139,7 @@ async def run(
             followed = await follower
             problems += await find_problems(resources.db, load, ids, await resources.clock.now())
             problems += await effects.find_problems(resources.db)
+            problems += await mail.find_problems(resources.db)
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
             counts = await _count(resources.db)
@@ -173,9 +179,9 @@ RULE_SEES_EVENTS_FROM = START + timedelta(seconds=1)
 
 @asynccontextmanager
 async def _open_workspace(
-    settings: Settings, partners: Sequence[Partner]
+    settings: Settings, partners: Sequence[Partner], mail_server: MailServer
 ) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
-    """Create a workspace with segments and webhook endpoints; yield resources, API key, segment ids by key."""
+    """Create a workspace with segments, programs and webhook endpoints; yield resources, API key, ids by key."""
     settings = dataclasses.replace(settings, database="crash", clock="manual", egress_allow=("127.0.0.1",))
     async with open_resources(settings) as resources:
         await indexes.ensure_indexes(resources.db)
@@ -189,6 +195,7 @@ async def _open_workspace(
             ids[key] = segment.id
         ids = await define_programs(ctx, ids)
         await open_effects(ctx)
+        await open_mail(ctx, mail_server)
         await MongoClock(resources.db).set(RULE_SEES_EVENTS_FROM)
         for each in partners:
             await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)

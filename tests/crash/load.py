@@ -31,6 +31,7 @@ from app.domain.activities import (
     TIER_TYPES,
     TRANSFERRED,
     UPDATED,
+    message_activity,
 )
 
 RECORD = """mutation Record($input: RecordEventsInput!) {
@@ -54,10 +55,11 @@ FIND = "query Find($externalId: String!) { pass(externalId: $externalId) { id } 
 MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
 }"""
+EMAIL = tuple(message_activity("email", was_sent=was_sent) for was_sent in (True, False))
 EVERY_TYPE = (
     CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING, RULE_WAS_FIRED,
     REWARDED_POINTS, *sorted(TIER_TYPES),
-    TRANSFERRED, EVENT_DECLINED, REDEEMED, REWARDED, REDEMPTION_FAILED,
+    TRANSFERRED, EVENT_DECLINED, REDEEMED, REWARDED, REDEMPTION_FAILED, *EMAIL,
 )  # fmt: skip
 """Types of activities that a run makes. Firings of rules are shown only to a filter that names them."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
