@@ -152,8 +152,10 @@ def change_labels(before: Labelled, sent: Mapping[str, object], at: datetime) ->
 
 
 def is_renamed(before: Labelled, labels: Labels) -> bool:
-    """Return whether the labels change the name or description of an object."""
-    return (labels.name, labels.description) != (before.name, before.description)
+    """Return whether the labels change the name, description or visibility of an object."""
+    visible = isinstance(before, Segment) and before.visible_to_passes
+    after = labels.name, labels.description, labels.visible_to_passes
+    return after != (before.name, before.description, visible)
 
 
 def _parse_description(raw: object) -> str | None:

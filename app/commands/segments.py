@@ -7,6 +7,7 @@ updates them in place. The backfill needs no job: it finds the passes that were 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from app.domain.errors import (
     STORE_FAILURES,
@@ -67,13 +68,16 @@ async def create_segment(
     description: object = None,
     timezone: object = None,
     notify: object = SILENT,
+    visible_to_passes: bool = False,
 ) -> Segment:
     """Create a segment and start its backfill. A repeated call raises Conflict: TAKEN at `key`.
 
+    `visible_to_passes`: tokens for one pass may see its id, key and name.
     Raises Refused, with the path of the criterion at fault. Raises Unavailable; safe to repeat.
     """
     parsed_key = parse_key(key, "key")
     labels = parse_labels(new_id("seg"), parsed_key, {"name": name, "description": description}, await ctx.now())
+    labels = replace(labels, visible_to_passes=visible_to_passes)
     tree = await parse_segment_criteria(ctx, criteria)
     zone = await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
@@ -99,6 +103,7 @@ async def update_segment(
     timezone: object = None,
     notify: object = SILENT,
     fire_rules: bool = False,
+    visible_to_passes: bool | None = None,
 ) -> Segment:
     """Update a segment and return it; arguments that are None change nothing. Safe to repeat.
 
@@ -116,6 +121,7 @@ async def update_segment(
             timezone=timezone,
             notify=notify,
             fire_rules=fire_rules,
+            visible_to_passes=visible_to_passes,
         )
     )
 
@@ -130,6 +136,7 @@ async def _update_segment(
     timezone: object,
     notify: object,
     fire_rules: bool,
+    visible_to_passes: bool | None,
 ) -> Segment:
     before = await _find_segment(ctx, segment_id)
     if before.archived:
@@ -138,7 +145,8 @@ async def _update_segment(
     zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
     sent = {"name": name} | ({} if description is None else {"description": description})
-    labels = change_labels(before, sent, await ctx.now())
+    visible = before.visible_to_passes if visible_to_passes is None else visible_to_passes
+    labels = replace(change_labels(before, sent, await ctx.now()), visible_to_passes=visible)
     is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
     if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)

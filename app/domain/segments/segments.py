@@ -34,7 +34,10 @@ class DefinitionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Segment with its labels, and the criteria of its latest version. `revision` is that of the latest version."""
+    """Segment with its labels, and the criteria of its latest version. `revision` is that of the latest version.
+
+    `visible_to_passes`: tokens for one pass may see its id, key and name.
+    """
 
     id: str
     key: str
@@ -47,6 +50,7 @@ class Segment:
     archived: bool
     created_at: datetime
     updated_at: datetime
+    visible_to_passes: bool = False
 
     @property
     def status(self) -> str:

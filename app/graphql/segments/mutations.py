@@ -45,6 +45,11 @@ class CreateSegmentInput:
         default=SegmentNotification.SILENT,
         description="Whether the feed shows the first entries, those of passes that exist already. Default: `SILENT`.",
     )
+    visible_to_passes: bool = strawberry.field(
+        default=False,
+        description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and "
+        "name. Default: false.",
+    )
 
 
 @strawberry.input
@@ -66,6 +71,11 @@ class UpdateSegmentInput:
         default=False,
         description="Whether rules are asked about the entries, exits and changes of the tier that this change itself "
         "causes. Default: false.",
+    )
+    visible_to_passes: bool | None = strawberry.field(
+        default=None,
+        description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and "
+        "name.",
     )
 
 
@@ -153,6 +163,7 @@ async def create_segment(
             input.description,
             input.timezone,
             input.notify.value,
+            visible_to_passes=input.visible_to_passes,
         )
     except Refused as refused:
         return CreateSegmentPayload(user_errors=user_errors(refused.problems))
@@ -178,6 +189,7 @@ async def update_segment(
             timezone=input.timezone,
             notify=input.notify.value,
             fire_rules=input.fire_rules,
+            visible_to_passes=input.visible_to_passes,
         )
     except Refused as refused:
         return UpdateSegmentPayload(user_errors=user_errors(refused.problems))

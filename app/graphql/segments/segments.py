@@ -88,6 +88,9 @@ class Segment(Node):
     timezone: str = strawberry.field(
         description="IANA time zone of the segment. No criterion depends on it: days have 24 hours."
     )
+    visible_to_passes: bool = strawberry.field(
+        description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and name."
+    )
     created_at: datetime = strawberry.field(description="Instant at which the segment was created.")
     updated_at: datetime = strawberry.field(description="Instant of the last change of the segment.")
     stored: strawberry.Private[domain.Segment]
@@ -142,6 +145,7 @@ def segment_of(segment: domain.Segment) -> Segment:
         version=segment.version,
         status=SegmentStatus(segment.status),
         timezone=segment.timezone,
+        visible_to_passes=segment.visible_to_passes,
         created_at=segment.created_at,
         updated_at=segment.updated_at,
         stored=segment,

@@ -12,7 +12,10 @@ from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Names of a segment or rule. A change of them takes no revision."""
+    """Names of a segment, rule or reward. A change of them takes no revision.
+
+    `visible_to_passes`: tokens for one pass may see id, key and name of the segment.
+    """
 
     id: str
     key: str
@@ -20,6 +23,7 @@ class Labels:
     description: str | None
     created_at: datetime
     updated_at: datetime
+    visible_to_passes: bool = False
 
 
 class LabelQueries(WorkspaceQueries):
@@ -56,14 +60,16 @@ class LabelQueries(WorkspaceQueries):
         return not await insert_new(self._collection, [doc])
 
     async def set_labels(self, labels: Labels) -> None:
-        """Store name and description, and make lists include the object. Safe to repeat. Index: _id."""
+        """Store name, description and visibility, and make lists include the object. Safe to repeat. Index: _id."""
         fields = {
             "name": labels.name,
             "description": labels.description,
             "updated_at": labels.updated_at,
             "defined": True,
         }
-        await self._collection.update_one(self._in_workspace(_id=labels.id), {"$set": fields})
+        visibility = {"$set" if labels.visible_to_passes else "$unset": {"visible": True}}
+        change = {**visibility, "$set": {**fields, **visibility.get("$set", {})}}
+        await self._collection.update_one(self._in_workspace(_id=labels.id), change)
 
     async def _read_page(self, span: PageRequest) -> Page[Doc]:
         """Return documents of defined labels, the newest first; key (created ms, id). Index as for `count`."""
@@ -102,6 +108,7 @@ def labels_from_doc(doc: Doc) -> Labels:
         description=doc["description"],
         created_at=doc["created_at"],
         updated_at=doc["updated_at"],
+        visible_to_passes=doc.get("visible", False),
     )
 
 
@@ -113,4 +120,5 @@ def _labels_to_doc(labels: Labels) -> Doc:
         "description": labels.description,
         "created_at": labels.created_at,
         "updated_at": labels.updated_at,
+        **({"visible": True} if labels.visible_to_passes else {}),
     }

@@ -76,4 +76,5 @@ def _segment_from_docs(doc: Doc, version: Doc) -> Segment:
         archived=version["archived"],
         created_at=doc["created_at"],
         updated_at=max(doc["updated_at"], version["at"]),
+        visible_to_passes=doc.get("visible", False),
     )

@@ -149,6 +149,28 @@ async def test_segment_is_updated_duplicated_and_archived(api: Api) -> None:
     assert list_codes(refused["updateSegment"]["userErrors"]) == [("CONFLICT", ["id"])]
 
 
+async def test_visibility_to_passes_is_set_changed_and_kept(api: Api) -> None:
+    """It makes no version, and a change that leaves it out keeps it."""
+    segment = (await create(api, "five", FIVE, visibleToPasses=True))["segment"]
+    update = (
+        "mutation ($input: UpdateSegmentInput!) { updateSegment(input: $input)"
+        " { segment { name version visibleToPasses } userErrors { code } } }"
+    )
+    for change, expected in (
+        ({"name": "Five"}, ("Five", True)),
+        ({"visibleToPasses": False}, ("Five", False)),
+        ({"visibleToPasses": True}, ("Five", True)),
+    ):
+        changed = (await api.fetch_data(update, input={"id": segment["id"], **change}))["updateSegment"]
+        assert changed == {
+            "segment": {"name": expected[0], "version": 1, "visibleToPasses": expected[1]},
+            "userErrors": [],
+        }
+    hidden = (await create(api, "six", FIVE))["segment"]
+    found = await api.fetch_data("query ($id: ID!) { segment(id: $id) { visibleToPasses } }", id=hidden["id"])
+    assert found["segment"]["visibleToPasses"] is False
+
+
 @pytest.mark.parametrize("unknown", ["seg_none", "nonsense", "", to_global_id("Pass", "pass_1"), "\ud800"])
 async def test_unknown_segment_is_refused_by_mutations_and_null_in_queries(api: Api, unknown: str) -> None:
     mutation = "mutation ($id: ID!) { archiveSegment(input: {id: $id}) { userErrors { code field } } }"
