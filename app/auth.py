@@ -1,4 +1,4 @@
-"""Authentication by API key: an Authorization header becomes the actor of the request."""
+"""Authentication by API key or by token for one pass: an Authorization header becomes the actor of the request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from app.clock import SystemClock
-from app.domain.actors import Actor, ApiKey, secret_hash
+from app.domain.actors import Actor, ApiKey, secret_hash, token_holder_id
 from app.domain.errors import STORE_FAILURES, Unauthenticated
+from app.domain.pass_tokens import KEY_SCOPES, MAX_TOKEN_CHARACTERS, Grant, PassToken, TokenKey
 from app.resources import Resources
+from app.store.cache import Epochs
 from app.store.workspace.keys import KeyQueries, find_key_by_hash
+from app.store.workspace.pass_tokens import find_token_key
+from app.store.workspace.workspaces import read_epochs
+from app.tokens import find_key_id, looks_like_token, read_token
 
 log = logging.getLogger(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
 
 KEY_TTL_SECONDS = 1.0
 """How long a process caches a key that it looked up. A revoked or expired key works at most this much longer."""
@@ -22,6 +30,10 @@ LAST_USED_INTERVAL_SECONDS = 60.0
 """The shortest time between two writes of a key's last use."""
 MAX_CACHED_KEYS = 10_000
 MAX_HEADER_CHARACTERS = 512
+FAMILY_TTL_SECONDS = 1.0
+"""How long a process caches which passes a token reaches. The survivor of a merge answers at most this much later."""
+MAX_CACHED_FAMILIES = 10_000
+MAX_CACHED_TOKEN_KEYS = 1_000
 
 
 @dataclass(slots=True)
@@ -41,6 +53,15 @@ class Keyring:
         self._recorded_at: dict[str, float] = {}
         """Monotonic seconds of the last write of each key's last use, by key id."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tokens = _Tokens(resources)
+
+    async def caller(self, authorization: str | None) -> Actor:
+        """Return the actor of an Authorization header with an API key or with a token for one pass.
+
+        Raises as `actor` does. Call it only where every value that the actor reaches is checked against its grant.
+        """
+        secret = _secret_of(authorization, MAX_TOKEN_CHARACTERS)
+        return await self._tokens.actor(secret) if looks_like_token(secret) else await self.actor(authorization)
 
     async def actor(self, authorization: str | None) -> Actor:
         """Return the actor of an Authorization header ("Bearer <key>").
@@ -48,10 +69,7 @@ class Keyring:
         Raises Unauthenticated for a key that is missing, unknown, revoked or expired. Raises Unavailable if the store
         does not answer; safe to repeat.
         """
-        scheme, _, secret = (authorization or "").strip().partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret or len(secret) > MAX_HEADER_CHARACTERS:
-            raise Unauthenticated
+        secret = _secret_of(authorization, MAX_HEADER_CHARACTERS)
         hashed, now = secret_hash(secret), time.monotonic()
         cached = self._cached_keys.get(hashed)
         if cached is None or cached.valid_until < now:
@@ -59,10 +77,8 @@ class Keyring:
             if key is None or not key.is_usable_at(await SystemClock().now()):
                 self._cached_keys.pop(hashed, None)
                 raise Unauthenticated
-            cached = self._cached_keys[hashed] = _CachedKey(_actor_from_key(key), now + KEY_TTL_SECONDS)
-            self._cached_keys.move_to_end(hashed)
-            if len(self._cached_keys) > MAX_CACHED_KEYS:
-                self._cached_keys.popitem(last=False)
+            cached = _CachedKey(_actor_from_key(key), now + KEY_TTL_SECONDS)
+            _remember(self._cached_keys, hashed, cached, MAX_CACHED_KEYS)
             self._record_use_later(key, now)
         return cached.actor
 
@@ -87,3 +103,93 @@ class Keyring:
 
 def _actor_from_key(key: ApiKey) -> Actor:
     return Actor(workspace_id=key.workspace_id, key_id=key.id, name=key.name, scopes=frozenset(key.scopes))
+
+
+def _secret_of(authorization: str | None, max_characters: int) -> str:
+    scheme, _, secret = (authorization or "").strip().partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret or len(secret) > max_characters:
+        raise Unauthenticated
+    return secret
+
+
+@dataclass(slots=True)
+class _Family:
+    """Passes that the tokens of a pass reach, as they were under `epochs`. `number` is that of their last revocation."""
+
+    pass_id: str
+    pass_ids: frozenset[str]
+    number: int
+    epochs: Epochs
+    valid_until: float
+
+
+class _Tokens:
+    """Resolver of tokens for one pass. It caches keys and families of passes for a second.
+
+    A revocation and an erasure change an epoch of the workspace, which is read again every 250 ms.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._keys: OrderedDict[str, tuple[TokenKey, float]] = OrderedDict()
+        """Keys and until when they are valid, in monotonic seconds."""
+        self._families: OrderedDict[tuple[str, str], _Family] = OrderedDict()
+
+    async def actor(self, text: str) -> Actor:
+        """Return the holder of a token. Raises Unauthenticated, and Unavailable if the store does not answer."""
+        key_id = find_key_id(text)
+        if key_id is None:
+            raise Unauthenticated
+        key, now = await self._find_key(key_id), await SystemClock().now()
+        token = read_token(text, key, now) if key.is_usable_at(now) else None
+        if token is None:
+            raise Unauthenticated
+        family = await self._find_family(key.workspace_id, token)
+        if token.number < family.number:
+            raise Unauthenticated
+        return Actor(
+            workspace_id=key.workspace_id,
+            key_id=token_holder_id(family.pass_id),
+            name="Token for one pass",
+            scopes=frozenset(KEY_SCOPES[scope] for scope in token.scopes),
+            grant=Grant(token, family.pass_id, family.pass_ids),
+        )
+
+    async def _find_key(self, key_id: str) -> TokenKey:
+        now = time.monotonic()
+        cached, valid_until = self._keys.get(key_id, (None, 0.0))
+        if cached is None or valid_until < now:
+            cached = await find_token_key(self._resources.essential_db, key_id)
+            if cached is None:
+                self._keys.pop(key_id, None)
+                raise Unauthenticated
+            _remember(self._keys, key_id, (cached, now + KEY_TTL_SECONDS), MAX_CACHED_TOKEN_KEYS)
+        return cached
+
+    async def _find_family(self, workspace_id: str, token: PassToken) -> _Family:
+        now = time.monotonic()
+        # The epochs are read before the passes, so what is cached under them is never older than they are.
+        epochs = await self._resources.cache.epochs(workspace_id, lambda: self._read_epochs(workspace_id))
+        cached = self._families.get((workspace_id, token.pass_id))
+        if cached is not None and cached.epochs == epochs and now <= cached.valid_until:
+            return cached
+        workspace = self._resources.workspace(workspace_id)
+        survivor = (await workspace.passes.existing([token.pass_id])).get(token.pass_id)
+        if survivor is None:
+            raise Unauthenticated
+        pass_ids = frozenset({survivor, *(await workspace.passes.aliases([survivor])).get(survivor, ())})
+        number = await workspace.token_revocations.last_number(pass_ids)
+        family = _Family(survivor, pass_ids, number, epochs=epochs, valid_until=now + FAMILY_TTL_SECONDS)
+        _remember(self._families, (workspace_id, token.pass_id), family, MAX_CACHED_FAMILIES)
+        return family
+
+    async def _read_epochs(self, workspace_id: str) -> Epochs:
+        return await read_epochs(self._resources.essential_db, workspace_id)
+
+
+def _remember(cache: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    if len(cache) > limit:
+        cache.popitem(last=False)

@@ -1,7 +1,7 @@
 """Rate limits by API key and by workspace: operations cost points, and points come back every second.
 
 A key spends from its own budget and from the budget of its workspace. Otherwise, a client could multiply its points by
-creating keys.
+creating keys. The tokens for one pass share a smaller budget, so that one customer cannot use up the workspace's.
 
 Redis stores the remaining points of each key and workspace, shared by all API processes and kept over restarts. A
 process leases a block of points and spends it locally, so most operations need no round trip. If Redis does not answer,
@@ -22,7 +22,8 @@ from typing import TypeVar, cast
 from redis.asyncio import Redis
 
 from app.bus import REDIS_ERRORS
-from app.domain.errors import Throttled
+from app.domain.actors import is_token_holder
+from app.domain.errors import OperationTooLarge, Throttled
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,6 +35,8 @@ REDIS_TIMEOUT_SECONDS = 0.25
 REDIS_RETRY_SECONDS = 1.0
 """How long a process does not ask Redis again after Redis did not answer."""
 
+PASS_SHARE_PERCENT = 10
+"""What all tokens for one pass have together of each limit for an API key, its budget included."""
 WORKSPACE_BUDGET_FACTOR = 4
 """Size of a workspace's budget, and the points that come back to it, as a multiple of the budget of one key."""
 
@@ -126,9 +129,15 @@ class Budget:
         self._redis_retry_at = 0.0
 
     async def spend(self, workspace_id: str, key_id: str, cost: int) -> Allowance:
-        """Spend `cost` points, at most a full budget, and return what is left. Raises Throttled, with nothing spent."""
+        """Spend `cost` points and return what is left.
+
+        Raises, with nothing spent, Throttled, and OperationTooLarge for more points than a full budget has.
+        """
         workspace = self._workspace_budget(workspace_id)
         key = self._key_budget(key_id)
+        if cost > key.shared.limit:
+            message = f"This costs {cost} points; a budget of {key.shared.limit} points never covers it. Ask for less."
+            raise OperationTooLarge("cost", key.shared.limit, message)
         if key.leased_points < cost:
             # Take one lease at a time: the lease that another operation took meanwhile may be enough.
             async with key.lock:
@@ -137,11 +146,12 @@ class Budget:
                     key.leased_points += await self._lease(workspace_id, workspace, key_id, key.shared, needed)
         key.leased_points -= cost
         left = int(min(key.shared.current_points(), workspace.current_points()))
-        remaining = min(self._points, key.leased_points + left)
+        limit = key.shared.limit
+        remaining = min(limit, key.leased_points + left)
         return Allowance(
-            limit=self._points,
+            limit=limit,
             remaining=remaining,
-            full_in_seconds=(self._points - remaining) / self._per_second,
+            full_in_seconds=(limit - remaining) / key.shared.per_second,
             cost=cost,
         )
 
@@ -150,21 +160,19 @@ class Budget:
         self._key_budget(key_id).leased_points -= cost
 
     def _key_budget(self, key_id: str) -> _KeyBudget:
-        return _cached(self._keys, key_id, lambda: _KeyBudget(self._full_budget(1)))
+        return _cached(self._keys, key_id, lambda: _KeyBudget(self._full_budget(_percent_of(key_id))))
 
     def _workspace_budget(self, workspace_id: str) -> _SharedBudget:
-        return _cached(self._workspaces, workspace_id, lambda: self._full_budget(WORKSPACE_BUDGET_FACTOR))
+        return _cached(self._workspaces, workspace_id, lambda: self._full_budget(100 * WORKSPACE_BUDGET_FACTOR))
 
-    def _full_budget(self, factor: int) -> _SharedBudget:
-        points = factor * self._points
-        return _SharedBudget(
-            limit=points, per_second=factor * self._per_second, points=points, read_at=time.monotonic()
-        )
+    def _full_budget(self, percent: int) -> _SharedBudget:
+        points, per_second = (max(1, percent * each // 100) for each in (self._points, self._per_second))
+        return _SharedBudget(limit=points, per_second=per_second, points=points, read_at=time.monotonic())
 
     async def _lease(
         self, workspace_id: str, workspace: _SharedBudget, key_id: str, key: _SharedBudget, needed: int
     ) -> int:
-        wanted = needed + max(1, self._points // LEASES_PER_BUDGET)
+        wanted = needed + max(1, key.limit // LEASES_PER_BUDGET)
         shared = {key_id: key, workspace_id: workspace}
         granted = await self._lease_from_redis(shared, needed, wanted)
         if granted is None:
@@ -194,6 +202,11 @@ class Budget:
         for each, left in zip(shared.values(), points, strict=True):
             each.note(float(left))
         return granted
+
+
+def _percent_of(key_id: str) -> int:
+    """Return the size of the budget of an API key, a hook or the tokens for one pass, in percent of that of a key."""
+    return PASS_SHARE_PERCENT if is_token_holder(key_id) else 100
 
 
 def _cached(budgets: OrderedDict[str, T], name: str, make: Callable[[], T]) -> T:

@@ -78,7 +78,7 @@ class Business:
 
     async def create_segment(self, key: str, criteria: Mapping[str, object], **options: object) -> Segment:
         """Call createSegment, run the backfill, and return the segment."""
-        created = await create_segment(self.ctx, key, key, criteria, **options)
+        created = await create_segment(self.ctx, key, key, criteria, **options)  # type: ignore[arg-type]
         await self.run_worker()
         return created
 

@@ -187,7 +187,7 @@ def _open_edge(
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None
     ) -> RequestContext:
-        actor = await keyring.actor(authorization)
+        actor = await keyring.caller(authorization)
         operations.current().note_caller(actor.workspace_id, actor.key_id)
         user_agent = headers.get("user-agent")
         commands = Context(
@@ -197,7 +197,7 @@ def _open_edge(
             ip_address=client_address(address),
             user_agent=None if user_agent is None else user_agent[:MAX_USER_AGENT_CHARACTERS],
         )
-        return RequestContext(commands, feed, heartbeat_seconds, authenticate=lambda: keyring.actor(authorization))
+        return RequestContext(commands, feed, heartbeat_seconds, authenticate=lambda: keyring.caller(authorization))
 
     return Edge(
         resources=resources,

@@ -20,6 +20,7 @@ class ActivityQuery:
     - `occurred_after`, `recorded_after` are inclusive; `occurred_before`, `recorded_before` are exclusive.
     - `event_types`, `sources`, `metadata`: conditions on the event that the activity carries in its data. An activity
       without an event, or with one that was removed, meets none of them.
+    - `among_segments`: an activity that names a segment names one of these.
     - `causes`: kinds of causes. The creation and the erasure of a pass have no cause.
     """
 
@@ -38,12 +39,14 @@ class ActivityQuery:
     sources: Sequence[str] = ()
     metadata: Sequence[Condition] = ()
     causes: Sequence[str] = ()
+    among_segments: Sequence[str] | None = None
 
     def matches(self, activity: Activity) -> bool:
         """Return whether the activity passes the filter. Lists, streams, exports and webhooks all use this rule."""
         return (
             (activity.type in self.types if self.types else activity.type not in UNLESS_NAMED)
             and (not self.segment_ids or activity.segment_id in self.segment_ids)
+            and (self.among_segments is None or activity.segment_id in (None, *self.among_segments))
             and self.category in (None, activity.category)
             and (self.pass_id is None or activity.pass_id == self.pass_id or activity.pass_id in self.aliases)
             and (self.occurred_after is None or activity.occurred_at >= self.occurred_after)

@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from .errors import Code, Denied, InvalidInput
+from .errors import Code, Denied, DeniedToToken, InvalidInput
+
+if TYPE_CHECKING:
+    from .pass_tokens import Grant
 
 READ = "read"
 WRITE = "write"
@@ -23,12 +27,16 @@ SCOPES = (READ, WRITE, SUBSCRIBE, STAFF, ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Holder of an API key in one workspace, with the scopes of the key. `admin` includes every other scope."""
+    """Holder of an API key in one workspace, with the scopes of the key. `admin` includes every other scope.
+
+    With a `grant`, the holder of a token for one pass. Its `key_id` names the pass, so all tokens of a pass share limits.
+    """
 
     workspace_id: str
     key_id: str
     name: str
     scopes: frozenset[str]
+    grant: Grant | None = None
 
     def has_scope(self, scope: str) -> bool:
         """Return whether the key has the scope."""
@@ -37,7 +45,7 @@ class Actor:
     def require(self, scope: str) -> None:
         """Raise Denied unless the key has the scope."""
         if not self.has_scope(scope):
-            raise Denied(scope)
+            raise Denied(scope) if self.grant is None else DeniedToToken(f"This token lacks the scope for '{scope}'.")
 
 
 OPERATOR_PREFIX = "punchcard-"
@@ -48,6 +56,20 @@ def operator(workspace_id: str, command: str) -> Actor:
     """Return the actor of a command of the command line, such as `truncate`. It has no API key."""
     key_id = f"{OPERATOR_PREFIX}{command}-command"
     return Actor(workspace_id, key_id, name=f"punchcard {command}", scopes=frozenset({WRITE, ADMIN}))
+
+
+TOKEN_PREFIX = "token_"
+"""How the ids of holders of tokens for one pass begin. The rest is that of the id of the pass."""
+
+
+def token_holder_id(pass_id: str) -> str:
+    """Return the id of the actor that holds a token for the pass."""
+    return TOKEN_PREFIX + pass_id.removeprefix("pass_")
+
+
+def is_token_holder(key_id: str) -> bool:
+    """Return whether the id of an actor names the holder of a token for one pass instead of an API key."""
+    return key_id.startswith(TOKEN_PREFIX)
 
 
 def is_operator(key_id: str) -> bool:

@@ -125,11 +125,19 @@ class Denied(PunchcardError):
         self.scope = scope
 
 
+class DeniedToToken(Denied):
+    """Error for what the holder of a token for one pass may not do. `field` is the path of the input at fault."""
+
+    def __init__(self, message: str, *field: str) -> None:
+        PunchcardError.__init__(self, message)
+        self.field = field
+
+
 class Unauthenticated(PunchcardError):
-    """Error for a request without a valid API key."""
+    """Error for a request without a valid API key or token."""
 
     def __init__(self) -> None:
-        super().__init__("Send a valid API key: 'Authorization: Bearer <key>'.")
+        super().__init__("Send a valid API key or token: 'Authorization: Bearer <key>'.")
 
 
 class Throttled(PunchcardError):
@@ -164,6 +172,14 @@ class Unavailable(PunchcardError):
         """Return the message for operators, with the cause."""
         message = f"The {self.dependency} did not answer. Check that it runs and that its address is correct."
         return f"{message} The cause: {self.cause}" if self.cause else message
+
+
+class PassesChanged(Unavailable):
+    """Error for a stream with a token for one pass, when passes were merged. A new stream follows all of them."""
+
+    def __init__(self) -> None:
+        super().__init__("stream")
+        self.args = ("The pass was merged with another one. Follow it again after the last cursor.",)
 
 
 class StoreRefused(PunchcardError):

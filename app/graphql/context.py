@@ -11,7 +11,7 @@ from graphql import OperationType
 
 from app.commands.context import Context
 from app.domain.actors import READ, Actor
-from app.domain.errors import Unavailable
+from app.domain.errors import PassesChanged, Unavailable
 from app.feed.tailer import Feed
 from app.rate_limits import Allowance
 from app.store.workspace.workspace import Workspace
@@ -39,11 +39,12 @@ class RequestContext:
         commands: Context,
         feed: Feed,
         heartbeat_seconds: float,
-        authenticate: Callable[[], Awaitable[object]] | None = None,
+        authenticate: Callable[[], Awaitable[Actor]] | None = None,
     ) -> None:
         self.commands = commands
         self.can_read = commands.actor.has_scope(READ)
         self._authenticate = authenticate
+        self._passes_changed = False
         self.feed = feed
         self.heartbeat_seconds = heartbeat_seconds
         self.load = Loaders(commands.workspace)
@@ -64,13 +65,18 @@ class RequestContext:
         return self.commands.workspace
 
     async def check_key(self) -> None:
-        """Raise Unauthenticated if the key that started the operation is revoked or expired.
+        """Raise Unauthenticated if the key or token that started the operation is revoked or expired.
+
+        Raises PassesChanged if the pass of a token was merged meanwhile: the stream would miss what happens to the survivor.
 
         While the store is unavailable, the key counts as valid: a stream should survive a short outage of the store.
         """
         if self._authenticate is not None:
             with contextlib.suppress(Unavailable):
-                await self._authenticate()
+                current = await self._authenticate()
+                self._passes_changed = current.grant != self.actor.grant
+        if self._passes_changed:
+            raise PassesChanged
 
     async def read_once(
         self, info: strawberry.Info[Any, Any], key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]

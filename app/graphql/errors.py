@@ -16,6 +16,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 
 from app.domain.errors import (
     Denied,
+    DeniedToToken,
     ExpiredCursor,
     OperationTooLarge,
     Refused,
@@ -111,12 +112,13 @@ EXPLANATIONS: Mapping[ErrorCode, Explanation] = {
         "No. Correct the value.",
     ),
     ErrorCode.UNAUTHENTICATED: Explanation(
-        "The request has no API key, or a key that is unknown, revoked or expired.",
-        "No. Send a valid key.",
+        "The request has no API key or token, or one that is unknown, revoked or expired.",
+        "No. Send a valid key or token.",
     ),
     ErrorCode.FORBIDDEN: Explanation(
-        "The API key lacks the scope that the operation or one of its fields needs.",
-        "No. Use a key with the scope.",
+        "The API key lacks the scope that the operation or one of its fields needs. Or a token for one pass does not allow"
+        " it; then `extensions.field`, where present, is the path of the input that it does not allow.",
+        "No. Use a key with the scope, or leave out what the token does not allow.",
     ),
     ErrorCode.THROTTLED: Explanation(
         "The budget of the API key does not cover the cost, or too many operations, subscriptions or sockets are open.",
@@ -248,6 +250,8 @@ def _render_extensions(error: Exception, path: object = None) -> dict[str, Any]:
             return {"code": ErrorCode.BAD_USER_INPUT, "problems": problems, **resume}
         case Throttled():
             return {"code": ErrorCode.THROTTLED, "retryAfterSeconds": error.retry_after_seconds}
+        case DeniedToToken():
+            return {"code": ErrorCode.FORBIDDEN, **({"field": list(error.field)} if error.field else {})}
         case OperationTooLarge():
             return {"code": ErrorCode.LIMIT_EXCEEDED, "limit": error.limit, "most": error.most}
         case RecursionError():

@@ -30,6 +30,7 @@ from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload,
 from app.graphql.passes.passes import Pass, find_pass, list_passes
 from app.graphql.passes.referrals import ConfirmPassPayload, RecordReferralPayload, confirm_pass, record_referral
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
+from app.graphql.passes.tokens import PassTokenMutations
 from app.graphql.passes.transfers import TransferPointsPayload, transfer_points
 from app.graphql.rewards.roots import RewardMutations, RewardQueries
 from app.graphql.rules.roots import RuleMutations, RuleQueries
@@ -102,6 +103,7 @@ class Mutation(
     WorkspaceMutations,
     InboundHookMutations,
     MessageMutations,
+    PassTokenMutations,
     RewardMutations,
     RuleMutations,
     WebhookMutations,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from app.domain.definitions import Definitions
 from app.domain.events.event_types import EventTypes
@@ -21,7 +22,22 @@ PASS_TTL_SECONDS = 10.0
 HISTORY_TTL_SECONDS = 1.0
 """How long the restores and truncations of a log that were read last are valid."""
 EPOCH_TTL_SECONDS = 0.25
-"""How long the erasure epoch that was read last is valid."""
+"""How long the epochs of a workspace that were read last are valid."""
+
+
+class Epochs(NamedTuple):
+    """Values in the document of a workspace that tell processes to read anew what they have cached.
+
+    `erasures` is an id that changes when passes are erased; "" before the first erasure. `tokens` counts the changes that
+    concern tokens for one pass.
+    """
+
+    erasures: str = ""
+    tokens: int = 0
+
+
+_NEVER = Epochs(), 0.0
+"""Epochs of a workspace that this process has not read, and until when they are valid."""
 
 
 class WorkspaceCache:
@@ -32,7 +48,7 @@ class WorkspaceCache:
         self._monotonic = now
         self._ids: dict[tuple[str, str], tuple[str, float]] = {}
         self._external_ids: dict[tuple[str, str], tuple[str, str, float]] = {}
-        self._epochs: dict[str, tuple[str, float]] = {}
+        self._epochs: dict[str, tuple[Epochs, float]] = {}
         self._words: dict[str, tuple[str, set[tuple[str, str]]]] = {}
         self._positions: dict[str, int] = {}
         self._histories: dict[str, tuple[LogHistory, float]] = {}
@@ -40,18 +56,18 @@ class WorkspaceCache:
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
-    async def erasure_epoch(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
-        """Return the erasure epoch of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
+    async def epochs(self, workspace_id: str, ask: Callable[[], Awaitable[Epochs]]) -> Epochs:
+        """Return the epochs of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
 
-        Calls `ask`, which reads the epoch from the store, only if the cached epoch is older.
+        Calls `ask`, which reads the epochs from the store, only if the cached ones are older.
         """
-        cached, valid_until = self._epochs.get(workspace_id, ("", 0.0))
+        cached, valid_until = self._epochs.get(workspace_id, _NEVER)
         now = self._monotonic()
         if valid_until > now:
             return cached
         latest = await ask()
         # A call that began earlier may finish later: do not replace a newer epoch by an older one.
-        if self._epochs.get(workspace_id, ("", 0.0))[1] <= now + EPOCH_TTL_SECONDS:
+        if self._epochs.get(workspace_id, _NEVER)[1] <= now + EPOCH_TTL_SECONDS:
             self._epochs[workspace_id] = latest, now + EPOCH_TTL_SECONDS
         if len(self._epochs) > MAX_WORKSPACES:
             del self._epochs[next(iter(self._epochs))]
@@ -70,7 +86,7 @@ class WorkspaceCache:
 
     def last_epoch(self, workspace_id: str) -> str:
         """Return the erasure epoch of a workspace that this process read last; "" before the first read."""
-        return self._epochs.get(workspace_id, ("", 0.0))[0]
+        return self._epochs.get(workspace_id, _NEVER)[0].erasures
 
     def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
         """Return whether the pass is cached as existing. `since` is the workspace's erasure epoch."""

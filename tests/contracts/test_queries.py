@@ -44,6 +44,7 @@ from app.commands.messages.messages import retry_messages, send_message
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.passes.tokens import TokenInput, create_pass_token, revoke_pass_tokens, rotate_pass_token_key
 from app.commands.points.transfers import read_transfer, transfer_points
 from app.commands.rewards.stock import free_units
 from app.commands.rules.rules import create_rule, set_rule_status
@@ -116,7 +117,7 @@ RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
     "segments", "rules", "rewards", "reward_stocks", "rule_counts",
-    "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock",
+    "definitions", "api_keys", "token_keys", "jobs", "job_files", "workspaces", "clock",
     "constants", "heartbeats", "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
@@ -409,6 +410,7 @@ async def call_all_queries(business: Business) -> None:
     await keyring.aclose()
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
+    await make_and_revoke_tokens(business)
     await redeem_and_restock(business)
     await aggregate_remove_and_merge(business)
     await receive_and_rerun(business)
@@ -417,6 +419,19 @@ async def call_all_queries(business: Business) -> None:
     await react_and_repeat(business)
     await record_with_keys(business)
     await run_jobs_and_operations(business)
+
+
+async def make_and_revoke_tokens(business: Business) -> None:
+    ctx, store = business.ctx, business.ctx.workspace
+    [card] = await business.create_passes("holder")
+    token, _ = await create_pass_token(ctx, TokenInput(pass_id=card.id, scopes=["READ"]))
+    keyring = Keyring(ctx.resources)
+    assert (await keyring.caller(f"Bearer {token}")).grant is not None
+    await revoke_pass_tokens(ctx, card.id)
+    await rotate_pass_token_key(ctx)
+    await store.segments.visible_ids()
+    await store.events.page(EventQuery(pass_id=card.id, except_types=("rule_fired",)), PageRequest(2))
+    await store.activities.page(ActivityQuery(pass_id=card.id, among_segments=("seg_1",)), PageRequest(2))
 
 
 async def redeem_and_restock(business: Business) -> None:

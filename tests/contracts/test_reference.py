@@ -71,7 +71,9 @@ INTERNAL = frozenset(
     """
     app.api.asgi.MAX_CACHED_WORKSPACES
     app.api.unsubscribe.MAX_CONCURRENT_REQUESTS
+    app.auth.MAX_CACHED_FAMILIES
     app.auth.MAX_CACHED_KEYS
+    app.auth.MAX_CACHED_TOKEN_KEYS
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
     app.commands.definitions.MAX_ATTEMPTS
@@ -85,6 +87,7 @@ INTERNAL = frozenset(
     app.domain.fold.entries.MAX_ENTRIES
     app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.messages.unsubscribing.MAX_TOKEN_CHARACTERS
+    app.domain.pass_tokens.MAX_TOKEN_CHARACTERS
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS

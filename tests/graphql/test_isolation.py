@@ -18,12 +18,14 @@ from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.messages.channels import create_channel
 from app.commands.messages.messages import send_message
+from app.commands.passes.tokens import TokenInput, create_pass_token
 from app.commands.rewards.rewards import create_reward
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
 from app.domain.events.events import EventInput
 from app.domain.ids import event_type_id
+from app.domain.pass_tokens import PassTokenScope
 from app.domain.webhooks.deliveries import delivery_id
 from app.graphql.schema import schema
 from app.graphql.types.ids import from_global_id, to_global_id
@@ -154,6 +156,8 @@ MUTATIONS = {
     "broadcastMessage": "broadcastMessage(input: {segmentId: $id, channelKey: \"mine\", template: \"Hi\", key: \"mine\"})"
     f" {{ job {{ id }} {ERRORS} }}",
     "retryMessages": f"retryMessages(input: {{ids: [$id]}}) {{ count {ERRORS} }}",
+    "createPassToken": f"createPassToken(input: {{passId: $id, scopes: [READ]}}) {{ token {ERRORS} }}",
+    "revokePassTokens": f"revokePassTokens(input: {{passId: $id}}) {{ pass {{ id }} {ERRORS} }}",
     "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
     "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
 }  # fmt: skip
@@ -205,6 +209,11 @@ def test_each_operation_that_takes_an_id_is_in_the_tables_above() -> None:
 async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[Business, list[str]]:
     """Create another workspace with at least one object of each kind, and return it with the global ids of all."""
     business = await create_business(resources, clock, f"{THEIRS} too")
+    return business, await fill(business, api)
+
+
+async def fill(business: Business, api: Api) -> list[str]:
+    """Create at least one object of each kind in a workspace, and return the global ids of all."""
     segment = await business.create_segment(THEIRS, purchases(1), notify="EMIT")
     rule = await create_rule(
         business.ctx,
@@ -256,7 +265,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.read_log()),
     ]
-    return business, [job, *(to_global_id(*each) for each in types_and_ids)]
+    return [job, *(to_global_id(*each) for each in types_and_ids)]
 
 
 async def read_documents(business: Business) -> dict[str, Any]:
@@ -305,6 +314,38 @@ async def test_operations_with_ids_of_another_workspace_find_and_change_nothing(
         assert THEIRS not in text, query
         assert not any(f'"id": "{each}"' in text for each in ids), query
     assert await read_documents(other) == before
+
+
+async def test_token_for_one_pass_finds_and_changes_nothing_of_another_pass(api: Api) -> None:
+    """The token has all scopes. The other pass, its objects and those of the workspace are in the same workspace."""
+    business = api.business
+    kinds = ("Pass", "Event", "Segment", "Reward", "Redemption", "Membership", "Activity")
+    found = {each[0]: global_id for global_id in await fill(business, api) if (each := from_global_id(global_id))}
+    ids = [found[kind] for kind in kinds]
+    [mine] = await business.create_passes("mine")
+    await business.run_worker()
+    everything = list(PassTokenScope)
+    sent = TokenInput(pass_id=mine.id, scopes=everything, record_types=["purchase", "refund", "scan"])
+    api.secret, _ = await create_pass_token(business.ctx, sent)
+    assert (await api.fetch_data("{ pass { externalId } }"))["pass"] == {"externalId": "mine"}
+    before = await read_documents(business)
+    for global_id in ids:
+        for query in [*QUERIES.values(), *(f"mutation ($id: ID!) {{ {text} }}" for text in MUTATIONS.values())]:
+            answer = await api.execute(query, id=global_id)
+            codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
+            assert codes <= {"FORBIDDEN"}, (query, answer)
+            text = json.dumps(answer.get("data"))
+            assert THEIRS not in text, query
+            assert not any(f'"id": "{each}"' in text for each in ids), query
+    async with api.open_socket() as socket:
+        for number, stream in enumerate(STREAMS.values()):
+            await socket.send(id=str(number), type="subscribe", payload={"query": stream, "variables": {"id": ids[0]}})
+        for _ in STREAMS:
+            message = await socket.receive()
+            assert (message["type"], message["payload"][0]["extensions"]["code"]) == ("error", "FORBIDDEN")
+    for query in NAMES.values():
+        assert THEIRS not in json.dumps((await api.execute(query, n=THEIRS)).get("data")), query
+    assert await read_documents(business) == before
 
 
 @pytest.mark.parametrize("scopes", [(), ("read",), ("write",), ("subscribe",), ("read", "write", "subscribe")])

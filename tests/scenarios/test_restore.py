@@ -229,13 +229,13 @@ async def test_command_begins_an_epoch_and_empties_redis_unless_a_worker_runs(
     assert refused.exit_code == 1
     assert f"1 worker alive on the database {settings.database}. Stop all workers" in refused.output
     await heartbeats.remove("w1")
-    epoch_before = await business.ctx.workspace.erasure_epoch()
+    epoch_before = (await business.ctx.workspace.epochs()).erasures
     done = await run()
     assert done.exit_code == 0, done.output
     assert f"begins in 1 workspace of the database {settings.database}." in done.output
     assert "Deleted in Redis: 2 keys." in done.output
     assert await resources.redis.keys() == [b"other:budget:x"]
-    assert await business.ctx.workspace.erasure_epoch() != epoch_before
+    assert (await business.ctx.workspace.epochs()).erasures != epoch_before
     stored = await resources.db["constants"].find_one({"_id": "epoch"})
     assert stored is not None
     assert f"Epoch {stored['value']} begins" in done.output

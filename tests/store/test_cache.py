@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.store.cache import EPOCH_TTL_SECONDS, PASS_TTL_SECONDS, WorkspaceCache
+from app.store.cache import EPOCH_TTL_SECONDS, PASS_TTL_SECONDS, Epochs, WorkspaceCache
 
 
 def test_cached_pass_is_valid_for_some_seconds() -> None:
@@ -31,21 +31,21 @@ def test_forgotten_pass_is_dropped_and_so_are_the_oldest_beyond_the_limit() -> N
 
 async def test_cached_pass_is_valid_only_under_the_current_erasure_epoch() -> None:
     """The cache reads the epoch again when EPOCH_TTL_SECONDS have passed."""
-    now, latest, reads = 100.0, "", 0
+    now, latest, reads = 100.0, Epochs(), 0
     cache = WorkspaceCache(now=lambda: now)
 
-    async def read_epoch() -> str:
+    async def read_epochs() -> Epochs:
         nonlocal reads
         reads += 1
         return latest
 
-    cache.remember_pass("ws", "pass_1", "ann", since=await cache.erasure_epoch("ws", read_epoch))
-    latest = "epoch_1"
+    cache.remember_pass("ws", "pass_1", "ann", since=(await cache.epochs("ws", read_epochs)).erasures)
+    latest = Epochs("epoch_1", 1)
     now += EPOCH_TTL_SECONDS / 2
-    since = await cache.erasure_epoch("ws", read_epoch)
+    since, _ = await cache.epochs("ws", read_epochs)
     assert (since, reads, cache.has_pass("ws", "pass_1", since)) == ("", 1, True)
     now += EPOCH_TTL_SECONDS / 2
-    since = await cache.erasure_epoch("ws", read_epoch)
+    since, _ = await cache.epochs("ws", read_epochs)
     assert (since, reads, cache.has_pass("ws", "pass_1", since)) == ("epoch_1", 2, False)
     assert (cache.last_epoch("ws"), cache.last_epoch("other")) == ("epoch_1", "")
     assert cache.pass_id_of("ws", "ann", since) is None
@@ -59,14 +59,14 @@ async def test_slow_read_of_the_epoch_does_not_replace_a_newer_one() -> None:
     now = 100.0
     cache = WorkspaceCache(now=lambda: now)
 
-    async def read_slowly() -> str:
+    async def read_slowly() -> Epochs:
         nonlocal now
         now += 5
-        assert await cache.erasure_epoch("ws", read_quickly) == "epoch_2"
-        return "epoch_1"
+        assert await cache.epochs("ws", read_quickly) == Epochs("epoch_2", 2)
+        return Epochs("epoch_1", 1)
 
-    async def read_quickly() -> str:
-        return "epoch_2"
+    async def read_quickly() -> Epochs:
+        return Epochs("epoch_2", 2)
 
-    await cache.erasure_epoch("ws", read_slowly)
+    await cache.epochs("ws", read_slowly)
     assert cache.last_epoch("ws") == "epoch_2"

@@ -28,7 +28,7 @@ async def resolve_passes(
     external ids. A few times a second, one more re-reads the erasure epoch. `historical`: the events of the drafts are.
     """
     workspace, cache = ctx.workspace, ctx.resources.cache
-    epoch = await cache.erasure_epoch(workspace.id, workspace.erasure_epoch)
+    epoch = (await cache.epochs(workspace.id, workspace.epochs)).erasures
     ids = {draft.pass_id for draft in drafts.values() if draft.pass_id is not None}
     uncached = [pass_id for pass_id in ids if not cache.has_pass(workspace.id, pass_id, epoch)]
     survivors = await workspace.passes.existing(uncached) if uncached else {}

@@ -14,7 +14,7 @@ from .events import Category
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Filter of a list of events. An empty field matches every event.
+    """Filter of a list of events. An empty field matches every event. Of `except_types`, none matches without `types`.
 
     The bounds `…_after` are inclusive, the bounds `…_before` exclusive.
     """
@@ -33,3 +33,4 @@ class EventQuery:
     external_id: str | None = None
     metadata: Sequence[Condition] = ()
     channel: str | None = None
+    except_types: Sequence[str] = ()

@@ -115,6 +115,10 @@ INTERNAL_TYPES = frozenset({
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """Types that remove something from a pass. Their events count in no aggregate and appear in no list."""
 
+TOKEN_CHANNEL = "PASS"
+"""Channel of the events that holders of tokens for one pass record."""
+TOKEN_SOURCE = "pass"
+"""Source of these events. Their external ids begin with the id of the pass, so that no two passes share one."""
 RULE_CHANNEL = "RULE"
 """Channel of the events that rules make."""
 RESERVED_PREFIX = "customer."
@@ -169,7 +173,7 @@ class EventInput:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Origin of an event: the channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, RULE, INTERNAL) and the actor.
+    """Origin of an event: the channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, PASS, RULE, INTERNAL) and the actor.
 
     `actor` names the API key or inbound hook. `staff` is the member of staff who acted by hand, as the client sent it.
     `batch` names the batch of the job that recorded the event. After a crash, the next worker repeats the batch and

@@ -18,6 +18,10 @@ from .programs import Tier, TierProgramVersion
 RISING = frozenset({Operator.GTE, Operator.GT})
 
 
+SEGMENT_MEASURE = "segment "
+"""Beginning of the measure of a criterion that names a segment; the id of the segment follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remaining:
     """Criterion that does not hold yet: what it measures, and how much more it takes.
@@ -66,7 +70,7 @@ def _number(value: object) -> Decimal | None:
 def _describe(leaf: Criteria) -> str:
     """Return what a criterion measures, in words that a program can show."""
     if isinstance(leaf, SegmentCriterion):
-        return f"segment {leaf.segment_id}"
+        return f"{SEGMENT_MEASURE}{leaf.segment_id}"
     if not isinstance(leaf, EventCriterion):
         return str(getattr(leaf, "field", ""))
     parts = [leaf.metric.value]

@@ -24,6 +24,7 @@ from app.graphql.types.enums import ActivityCategory
 from app.graphql.types.filters import ActivityFilter, include_merged_passes, parse_activity_filter
 from app.graphql.types.ids import to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.own_objects import own_activities, sees_segment_of
 from app.graphql.types.paging import After, Before, Connection, Edge, First, Last, Pagination
 from app.graphql.types.scalars import JSON, BigInt
 from app.store.mongo.paging import Page
@@ -255,6 +256,7 @@ async def follow_activities(
     """
     # Check the arguments before the stream exists, so that a wrong argument is an error at the field.
     query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=False))
+    query = await own_activities(info.context, query, is_live=True)
     matches = match_none if query is None else query.matches
     after = info.context.resume_after or after
     start = None if after is None else parse_feed_cursor(after, "after")
@@ -288,6 +290,8 @@ async def _messages(
         if isinstance(message, FeedEntries) and message.activities:
             for activity in message.activities:
                 context.reset_loaders()
+                if not await sees_segment_of(context, activity):
+                    continue
                 context.cursor = activity.cursor
                 yield ActivityEdge(cursor=context.cursor, node=activity_of(activity))
             continue

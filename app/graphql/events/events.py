@@ -24,6 +24,7 @@ from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.filters import EventFilter, parse_event_filter
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.own_objects import find_own
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
@@ -256,7 +257,8 @@ async def find_event(
 ) -> Event | None:
     """Return the event with this id. Null if it does not exist or was removed. Needs the scope `read`."""
     event_id = database_id(id, "Event")
-    return None if event_id is None else await fetch_event(info.context, event_id)
+    found: Event | None = await find_own(info.context, event_id and await fetch_event(info.context, event_id))
+    return found
 
 
 async def list_events(

@@ -8,8 +8,8 @@ from typing import Annotated
 import strawberry
 
 from app.commands.events.receipts import record_call
-from app.domain.errors import Code, InvalidInput, Refused
-from app.domain.events.events import EventInput
+from app.domain.errors import Code, DeniedToToken, InvalidInput, Refused
+from app.domain.events.events import TOKEN_CHANNEL, TOKEN_SOURCE, EventInput
 from app.graphql.context import Info
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.ids import given_id
@@ -177,9 +177,25 @@ async def record_event(
     """Record one event on an existing pass. Needs the scope `write`.
 
     Punchcard stores the event before it answers; a worker counts it in the pass a moment later. Safe to repeat with an
-    `externalId` or an `idempotencyKey`. Without either, a repeated call may record the event twice.
+    `externalId` or an `idempotencyKey`. Without either, a repeated call may record the event twice. With a token for one
+    pass, give `type`, `metadata`, `externalId` and `label` only: the event happens now, on the pass of the token.
     """
-    return await record_one(info, event_input(input), input.idempotency_key, wait=input.wait)
+    return await record_one(info, _by_token(info, event_input(input)), input.idempotency_key, wait=input.wait)
+
+
+def _by_token(info: Info, sent: EventInput) -> EventInput:
+    """Return the event as the holder of a token for one pass records it; unchanged for an API key.
+
+    Its externalId is unique for the pass. Raises DeniedToToken for a type that the token does not name.
+    """
+    grant = info.context.actor.grant
+    if grant is None:
+        return sent
+    if sent.type not in grant.token.record_types:
+        raise DeniedToToken("This token cannot record events of this type.", "input", "type")
+    name = sent.external_id
+    external_id = grant.own_name(name) if isinstance(name, str) and not name.isspace() and name else name
+    return replace(sent, pass_id=grant.pass_id, external_id=external_id, source=TOKEN_SOURCE)
 
 
 async def record_one(
@@ -191,9 +207,12 @@ async def record_one(
     create_missing_pass: bool = False,
 ) -> RecordEventPayload:
     """Record one event for recordEvent or one of its short forms, and return the payload."""
+    commands = info.context.commands
+    if commands.actor.grant is not None:
+        commands = replace(commands, channel=TOKEN_CHANNEL)
     try:
         call = await record_call(
-            info.context.commands,
+            commands,
             [sent],
             create_missing_passes=create_missing_pass,
             idempotency_key=idempotency_key,

@@ -25,6 +25,7 @@ class EventChannel(StrEnum):
     IMPORT = "IMPORT"
     WEBHOOK = "WEBHOOK"
     MANUAL = "MANUAL"
+    PASS = "PASS"
     RULE = "RULE"
     INTERNAL = "INTERNAL"
 
@@ -38,6 +39,7 @@ describe_enum(
         "IMPORT": "By `importEvents`, from a file.",
         "WEBHOOK": "By an inbound hook, from a message of another system.",
         "MANUAL": "By a member of staff, whom the client named in `staff` of a recording mutation.",
+        "PASS": "By the customer, with a token of `createPassToken`.",
         "RULE": "By a rule. `Event.source` is then `rule:<key>`.",
         "INTERNAL": "By Punchcard itself, for example in a merge of two passes.",
     },
@@ -58,9 +60,9 @@ class EventOrigin:
         "not call directly."
     )
     actor: str | None = strawberry.field(
-        description="Global id of the API key that recorded the event, or that started the job which recorded it. For "
-        "the channel `WEBHOOK`, an id made from the inbound hook, which `node` does not find. Null for "
-        "the channel `INTERNAL`."
+        description="Global id of the API key that recorded the event, or that started the job which recorded it. For two "
+        "channels, an id that `node` does not find: for `WEBHOOK` one made from the inbound hook, for `PASS` one made from "
+        "the pass. Null for the channel `INTERNAL`."
     )
     staff: str | None = strawberry.field(
         description="Member of staff who acted by hand, as the client named them in `staff`."

@@ -47,6 +47,7 @@ from .quotas import Quota
 from .rendering import Body, format_request_errors, render_body
 from .requests import Request
 from .spending import Spending
+from .token_executors import TokenAnswerExecutor, TokenEventExecutor
 
 SCOPES = {OperationType.QUERY: READ, OperationType.MUTATION: WRITE, OperationType.SUBSCRIPTION: SUBSCRIBE}
 """Scope that each type of operation needs. The resolver of a field checks any further scope that the field needs."""
@@ -218,7 +219,7 @@ class Engine:
             variable_values=prepared.request.variables,
             operation_name=prepared.request.operation_name,
             is_awaitable=cast(Any, optimized_is_awaitable),
-            executor_class=AnswerExecutor,
+            executor_class=AnswerExecutor if context.actor.grant is None else TokenAnswerExecutor,
             max_coercion_errors=MAX_ERRORS,
             hide_suggestions=not self._limits.introspection,
         )
@@ -336,7 +337,7 @@ class Engine:
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,
-            executor_class=EventExecutor,
+            executor_class=EventExecutor if context.actor.grant is None else TokenEventExecutor,
             max_coercion_errors=MAX_ERRORS,
             hide_suggestions=not self._limits.introspection,
         )

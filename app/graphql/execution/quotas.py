@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 from app.domain.actors import Actor
 from app.graphql.errors import ErrorCode, RequestRefused, refuse
+from app.rate_limits import PASS_SHARE_PERCENT
 
 WORKSPACE_SHARE_PERCENT = 80
 """Share of a process that the keys of one workspace may use together. The rest stays free for other workspaces."""
 
 
 class Quota:
-    """Limit on what is open in this process, for one API key, and for all keys of one workspace together.
+    """Limit on what is open in this process, for one API key, and for all keys and tokens of one workspace together.
 
     `noun` names what is counted in messages. What is open counts 1, unless the caller gives a size.
     """
@@ -23,6 +24,7 @@ class Quota:
         self._noun = noun
         self._limit = limit
         self._limit_per_key = limit_per_key
+        self._limit_per_pass = max(1, limit_per_key * PASS_SHARE_PERCENT // 100)
         self._limit_per_workspace = max(1, limit * WORKSPACE_SHARE_PERCENT // 100)
         self._open_by_id: Counter[str] = Counter()
         """Sizes by key id and by workspace id, which differ in their prefixes."""
@@ -32,11 +34,14 @@ class Quota:
     def acquire(self, actor: Actor, size: int = 1) -> Iterator[None]:
         """Count `size` more as open while the block runs.
 
-        Raises RequestRefused (THROTTLED) if that exceeds the limit of the process, the key or the workspace; safe to
-        repeat.
+        Raises RequestRefused (THROTTLED) if that exceeds the limit of the process, the key, the pass or the workspace.
+        Safe to repeat.
         """
         self._check(self._open + size, self._limit, "in this process")
-        self._check(self._open_by_id[actor.key_id] + size, self._limit_per_key, "for one API key")
+        if actor.grant is None:
+            self._check(self._open_by_id[actor.key_id] + size, self._limit_per_key, "for one API key")
+        else:
+            self._check(self._open_by_id[actor.key_id] + size, self._limit_per_pass, "with tokens for one pass")
         self._check(self._open_by_id[actor.workspace_id] + size, self._limit_per_workspace, "for one workspace")
         self._add(actor, size)
         try:

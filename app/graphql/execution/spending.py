@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.errors import Throttled
+from app.domain.errors import OperationTooLarge, Throttled
 from app.graphql.errors import RequestRefused, refuse_with
 from app.graphql.time_limit import TimeLimit
 from app.rate_limits import Budget
@@ -29,10 +29,13 @@ class Spending:
         self._limits = limits
 
     async def spend(self, context: OperationContext, points: int) -> None:
-        """Spend points for an operation. Raises RequestRefused (THROTTLED) if the budget does not cover them."""
+        """Spend points for an operation.
+
+        Raises RequestRefused: THROTTLED if the budget does not cover them, LIMIT_EXCEEDED if a full budget would not.
+        """
         try:
             await self._take(context, points)
-        except Throttled as error:
+        except (Throttled, OperationTooLarge) as error:
             raise refuse_with(error) from None
 
     async def spend_patiently(self, context: OperationContext, points: int) -> None:

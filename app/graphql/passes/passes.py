@@ -27,6 +27,7 @@ from app.graphql.types.filters import include_merged_passes, parse_activity_filt
 from app.graphql.types.ids import database_id, require_one, to_global_id
 from app.graphql.types.named import list_objects
 from app.graphql.types.node import Node, fetcher
+from app.graphql.types.own_objects import find_own, own_activities, own_events, visible_segments
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
@@ -111,7 +112,7 @@ class Pass(Node):
     ) -> Connection[Event]:
         """Events on the pass, by the time they occurred. Needs the scope `read`."""
         info.context.actor.require(READ)
-        query = await parse_event_filter(info, filter, self.stored.id)
+        query = own_events(info.context, await parse_event_filter(info, filter, self.stored.id))
         return await events_page(info, query, order_by, first, after, last, before)
 
     @strawberry.field
@@ -133,7 +134,7 @@ class Pass(Node):
         info.context.actor.require(READ)
         await await_consistency(info, consistency, token, until_published=True)
         query = parse_activity_filter(filter, historical=True, pass_id=self.stored.id)
-        query = await include_merged_passes(info.context, query, self.stored)
+        query = await own_activities(info.context, await include_merged_passes(info.context, query, self.stored))
         return await activities_page(info, query, first, after, last, before)
 
     @strawberry.field
@@ -216,13 +217,16 @@ class Pass(Node):
         return await find_points_expiring(info.context, self.stored, first)
 
     @strawberry.field
-    def memberships(
+    async def memberships(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
         """Segments that the pass is in now, in the order in which it entered them. Needs the scope `read`."""
         info.context.actor.require(READ)
         span = memberships_listing.span(first, after, last, before)
         memberships = sorted(self.stored.memberships.values(), key=lambda m: (m.since_ms, m.segment_id))
+        if info.context.actor.grant is not None:
+            visible = await visible_segments(info.context, self.stored.memberships.keys())
+            memberships = [each for each in memberships if each.segment_id in visible]
 
         async def count() -> int:
             return len(memberships)
@@ -287,16 +291,21 @@ async def find_pass(
     """Return the pass with this id or external id.
 
     Give exactly one of them. The id of a pass that was merged into another returns that other pass. Null if no pass
-    matches. Needs the scope `read`.
+    matches. Needs the scope `read`. With a token for one pass, leave both out: the answer is its pass.
     """
+    grant = info.context.actor.grant
+    if grant is not None and id is None and external_id is None:
+        return await fetch_pass(info.context, grant.pass_id)
     require_one("pass", "externalId", id, external_id)
     await await_consistency(info, consistency, token)
     if id is not None:
         pass_id = database_id(id, "Pass")
-        return None if pass_id is None else await fetch_pass(info.context, pass_id)
+        own: Pass | None = await find_own(info.context, pass_id and await fetch_pass(info.context, pass_id))
+        return own
     name, store = parse_external_id(external_id, "externalId"), info.context.workspace.passes
     card = await info.context.read_once(info, ("pass", name), lambda: store.by_external_id(name))
-    return None if card is None else pass_of(card)
+    found: Pass | None = await find_own(info.context, None if card is None else pass_of(card))
+    return found
 
 
 async def list_passes(

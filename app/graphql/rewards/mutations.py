@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import strawberry
@@ -12,6 +13,7 @@ from app.commands.events.receipts import RecordedCall, receipt_of
 from app.commands.rewards import availability, redemptions
 from app.commands.rewards import rewards as commands
 from app.domain.errors import Code, Problem, Refused
+from app.domain.events.events import TOKEN_CHANNEL, TOKEN_SOURCE
 from app.domain.rewards.redemptions import RedemptionStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
@@ -156,7 +158,7 @@ async def redeem_reward(
     The redemption is an event of the type `redemption`. Workers decide it in order with everything else that happens on the
     pass: of two tills at once, the points go to the first one. The answer has the outcome, or `PENDING` after
     `waitSeconds`. A redemption that is declined is recorded, too, and counts nowhere. Safe to repeat with an `externalId`:
-    a repeat gets the same redemption, and never spends points twice.
+    a repeat gets the same redemption, and never spends points twice. With a token for one pass, leave the pass out.
     """
     # Earlier mutations of the same operation may have read the pass before this redemption.
     info.context.reset_loaders()
@@ -171,6 +173,10 @@ async def redeem_reward(
     )
     ctx = info.context.commands
     try:
+        if (grant := ctx.actor.grant) is not None:
+            ctx = replace(ctx, channel=TOKEN_CHANNEL)
+            name = None if input.external_id is None else grant.own_name(parse_text(input.external_id, "externalId"))
+            sent = replace(sent, pass_id=grant.pass_id, external_id=name, source=TOKEN_SOURCE)
         if input.validate_only:
             found = await availability.validate_redemption(ctx, sent)
             return RedeemRewardPayload(redemption=redemption_object(found))

@@ -12,6 +12,7 @@ from app.domain.errors import Code, InvalidInput
 from app.graphql.context import Info, RequestContext
 
 from .ids import node_id
+from .own_objects import OWN_TYPES, find_own
 
 MAX_NODES = 250
 
@@ -65,7 +66,9 @@ async def find_node(
     type_and_id = node_id(id)
     if type_and_id is None or type_and_id[0] not in _fetchers:
         return None
-    node: Node | None = await fetch_node(info.context, *type_and_id)
+    if info.context.actor.grant is not None and type_and_id[0] not in OWN_TYPES:
+        return None
+    node: Node | None = await find_own(info.context, await fetch_node(info.context, *type_and_id))
     return node
 
 

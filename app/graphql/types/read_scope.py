@@ -64,4 +64,6 @@ def _withhold(kind: type) -> Any:
         raise AttributeError(name) if name.startswith("__") else Denied(READ)
 
     # Only `id` is set, and Python calls __getattr__ for every attribute that is not set.
-    return _KINDS.setdefault(kind, type(f"Withheld{kind.__name__}", (kind,), {"__getattr__": deny, "sent": ()}))
+    return _KINDS.setdefault(
+        kind, type(f"Withheld{kind.__name__}", (kind,), {"__getattr__": deny, "sent": (), "is_withheld": True})
+    )

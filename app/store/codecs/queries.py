@@ -20,11 +20,15 @@ from app.store.mongo.queries import Doc
 
 _LATER_FIELDS = frozenset({"event_types", "sources", "metadata", "causes"})
 """Fields of ActivityQuery that version 0.1 does not have."""
+_OF_TOKENS = frozenset({"among_segments", "except_types"})
+"""Fields that only requests with a token for one pass set. No job has them."""
 
 
 def query_to_doc(query: EventQuery | ActivityQuery | DeliveryQuery) -> Doc:
     """Return the document of a query."""
-    found = {field.name: _to_bson(getattr(query, field.name)) for field in fields(query)}
+    found = {
+        field.name: _to_bson(getattr(query, field.name)) for field in fields(query) if field.name not in _OF_TOKENS
+    }
     if isinstance(query, ActivityQuery):
         # Former versions refuse names that they have no field for.
         return {name: value for name, value in found.items() if value or name not in _LATER_FIELDS}

@@ -38,7 +38,7 @@ class Restoration(ErrorTranslating):
     async def begin_epoch(
         self, at: datetime, before: Callable[[str, str], Awaitable[None]] = _do_nothing
     ) -> RestoredCounts:
-        """Begin a new epoch in every workspace at the end of its log, and invalidate all caches of passes.
+        """Begin a new epoch in every workspace at the end of its log, invalidate all caches of passes, and end all tokens.
 
         `before` is awaited for each workspace, before it begins the epoch, with the ids of the workspace and of the epoch.
 
@@ -62,6 +62,8 @@ class Restoration(ErrorTranslating):
             {"_id": workspace_id},
             {"$push": {"restores": {"epoch": epoch, "pos": last}}, "$set": {"parting": new_id("parting")}},
         )
+        # The backup lacks later revocations, so it must accept none of the tokens that exist.
+        await self._db["token_keys"].delete_many({"workspace": workspace_id})
         found = self._db["webhook_endpoints"].find({"workspace": workspace_id}, {"_id": 1})
         endpoint_ids = [doc["_id"] async for doc in found]
 

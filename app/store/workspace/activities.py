@@ -156,6 +156,9 @@ class ActivityQueries(WorkspaceQueries):
             where["pass"] = any_of([query.pass_id, *query.aliases])
         if query.segment_ids:
             where["segment"] = any_of(query.segment_ids)
+        elif query.among_segments is not None:
+            # A null stands for the activities that name no segment.
+            where["segment"] = {"$in": [None, *query.among_segments]}
         where |= between("occurred_at", query.occurred_after, query.occurred_before)
         where |= between("recorded_at", query.recorded_after, query.recorded_before)
         if not query.include_silent:

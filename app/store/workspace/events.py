@@ -162,6 +162,8 @@ class EventQueries(WorkspaceQueries):
         for name, value in (("pass", query.pass_id), ("currency", query.currency), ("external_id", query.external_id)):
             if value is not None:
                 where[name] = value
+        if query.except_types and not query.types:
+            where["type"] = {"$nin": list(query.except_types)}
         if query.channel is not None:
             where["origin.channel"] = query.channel
         # A stub has no `occurred_at`, so the lower bound excludes stubs. The index covers the bound.

@@ -41,6 +41,10 @@ class SegmentQueries(LabelQueries):
         found = await self._read_page(span)
         return Page([_segment_from_docs(*each) for each in await self._with_versions(found.items)], found.has_more)
 
+    async def visible_ids(self) -> list[str]:
+        """Return the ids of the segments that tokens for one pass may see. Index: {workspace, key}."""
+        return [doc["_id"] async for doc in self._collection.find(self._in_workspace(visible=True), {"_id": 1})]
+
     async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """Return the current members; key (pass id). Index: {workspace, memberships.s, _id}."""
         return await self._passes.members(segment_id, span)

@@ -11,7 +11,7 @@ from app.domain.errors import ExpiredCursor
 from app.domain.log_history import LogHistory
 from app.domain.values.cursors import FeedCursor
 from app.domain.workspaces import WorkspaceProfile
-from app.store.cache import WorkspaceCache
+from app.store.cache import Epochs, WorkspaceCache
 from app.store.mongo.queries import Database, ErrorTranslating
 
 from .activities import ActivityQueries
@@ -33,6 +33,7 @@ from .keys import KeyQueries
 from .messages import MessageQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
+from .pass_tokens import TokenKeyQueries, TokenRevocationQueries
 from .passes import PassQueries
 from .reactions import ReactionQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
@@ -45,7 +46,7 @@ from .segments import SegmentQueries
 from .stock import StockQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import read_erasure_epoch, read_log_history, read_profile, read_secret, write_nothing
+from .workspaces import begin_token_epoch, read_epochs, read_log_history, read_profile, read_secret, write_nothing
 
 
 class Workspace(ErrorTranslating):
@@ -84,6 +85,8 @@ class Workspace(ErrorTranslating):
         self.firings = FiringQueries(db, workspace_id, in_chunk)
         self.outboxes = OutboxQueries(db, workspace_id, in_chunk)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
+        self.token_keys = TokenKeyQueries(db, workspace_id, in_chunk)
+        self.token_revocations = TokenRevocationQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
@@ -190,6 +193,10 @@ class Workspace(ErrorTranslating):
         """Return the key of the fingerprints, created with the workspace and never rotated. Raises NotFound."""
         return await read_secret(self._db, self.id)
 
-    async def erasure_epoch(self) -> str:
-        """Return an id that changes when passes are erased; "" before the first erasure."""
-        return await read_erasure_epoch(self._db, self.id)
+    async def epochs(self) -> Epochs:
+        """Return the epochs of erasures and of tokens, read from the store now."""
+        return await read_epochs(self._db, self.id)
+
+    async def begin_token_epoch(self) -> int:
+        """Add 1 to the epoch of tokens, so that every process reads anew what it has cached of them, and return it."""
+        return await begin_token_epoch(self._db, self.id)

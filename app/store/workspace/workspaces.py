@@ -8,6 +8,7 @@ from dataclasses import asdict
 from app.domain.errors import NotFound
 from app.domain.log_history import LogHistory, Restore
 from app.domain.workspaces import WorkspaceProfile
+from app.store.cache import Epochs
 from app.store.mongo.queries import Database, Doc, translating_errors
 
 
@@ -49,11 +50,22 @@ async def read_secret(db: Database, workspace_id: str) -> bytes:
     return bytes((await _read_workspace(db, workspace_id))["secret"])
 
 
-async def read_erasure_epoch(db: Database, workspace_id: str) -> str:
-    """Return the erasure epoch of a workspace, stored as `parting`; "" before the first erasure. Index: _id."""
+async def read_epochs(db: Database, workspace_id: str) -> Epochs:
+    """Return the epochs of a workspace. That of erasures is stored as `parting`. Index: _id."""
     with translating_errors():
-        doc = await db["workspaces"].find_one({"_id": workspace_id}, {"parting": 1})
-    return "" if doc is None else str(doc.get("parting", ""))
+        doc = await db["workspaces"].find_one({"_id": workspace_id}, {"parting": 1, "tokens": 1}) or {}
+    return Epochs(erasures=str(doc.get("parting", "")), tokens=int(doc.get("tokens", 0)))
+
+
+async def begin_token_epoch(db: Database, workspace_id: str) -> int:
+    """Add 1 to the number of changes that concern tokens for one pass, and return the number. Index: _id."""
+    with translating_errors():
+        doc = await db["workspaces"].find_one_and_update(
+            {"_id": workspace_id}, {"$inc": {"tokens": 1}}, projection={"tokens": 1}, return_document=True
+        )
+    if doc is None:
+        raise NotFound("workspace")
+    return int(doc["tokens"])
 
 
 async def write_nothing(db: Database, workspace_id: str) -> None:

@@ -170,7 +170,7 @@ async def test_client_without_a_valid_key_learns_no_name_of_the_schema(api: Api)
         assert response.status_code == 401
         assert response.json()["errors"] == [
             {
-                "message": "Send a valid API key: 'Authorization: Bearer <key>'.",
+                "message": "Send a valid API key or token: 'Authorization: Bearer <key>'.",
                 "extensions": {"code": "UNAUTHENTICATED"},
             }
         ]
