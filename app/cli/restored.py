@@ -28,6 +28,8 @@ def restored(settings: Settings) -> None:
     CursorExpired with the cursor to continue from. Activities that are published from now on have ids of the new epoch,
     so receivers of webhooks do not take them for repeats.
 
+    All tokens for one pass end, because the backup lacks later revocations: front ends ask for new ones.
+
     The command also deletes what Redis has of this database, and lets webhook endpoints step back to the end of the
     feed. It is safe to repeat, and changes nothing for readers if nothing was restored.
 
