@@ -100,6 +100,8 @@ class Worker:
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)
     """The last position of a workspace's log that publish has read, by workspace id."""
+    histories: dict[str, int] = field(default_factory=dict)
+    """The position up to which publish has found the history of segments to follow the log, by workspace id."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """The laps under way of the stages due and backfill, by stage and key."""
     words: dict[str, tuple[float, frozenset[tuple[str, str]]]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Finding
+from app.store.operations.history_check import HistoryCheck
 from app.store.operations.recomputation import DeepCheck, Recomputed
 
 from .database import require_workspaces
@@ -33,7 +34,8 @@ def check(settings: Settings, deep: bool) -> None:
     parked pass must wait where its release finds them. What follows outside passes must not lie beyond the log.
 
     With --deep, the aggregates, points, profile and measures of each pass must be those that its events give. No event may
-    be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates are compared.
+    be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates are compared. The history of
+    segments must be what the activity logs tell.
 
     The exit status is 1 if there is a finding. Run it after a restore, and before you report a bug.
 
@@ -69,6 +71,7 @@ async def _check(settings: Settings, deep: bool) -> int:
         parked, parked_events = await checks.check_parked(report)
         if deep:
             done = await DeepCheck(resources.db, resources.in_chunk).check(report, _show_recomputed)
+            intervals = await HistoryCheck(resources.db, resources.in_chunk).check(workspaces, report)
     checked = (
         quantity(positions, "activity", "activities"),
         quantity(pending, "pending event"),
@@ -81,6 +84,7 @@ async def _check(settings: Settings, deep: bool) -> int:
         say(f"{parked_effects} effects outside passes were not made. `ruleFirings` lists those of rules as FAILED.")
     if deep:
         say(f"{done.passes} passes were computed anew, from {done.events} events.")
+        say(f"{quantity(intervals, 'stay')} of passes in segments were compared with the logs.")
         if done.too_long:
             say(f"{done.too_long} passes have too many events: only their aggregates were compared.")
         if done.moving:

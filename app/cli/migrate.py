@@ -21,6 +21,7 @@ from app.store.operations.schema_version import (
     require_writable,
 )
 from app.store.operations.sharding import SHARD_INDEXES, SHARD_KEYS, Sharding, describe_key, require_divisible
+from app.store.operations.upgrades import Upgrades
 
 from .settings import quantity, say, with_settings
 
@@ -101,6 +102,8 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
+        upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        await upgrades.build_histories(lambda workspace_id: say(f"  {workspace_id} has the history of its segments"))
         if shard:
             await _divide(Sharding(resources.db), migration)
         click.echo(f"The database {resources.db.name} is ready for this version.")

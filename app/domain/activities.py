@@ -106,6 +106,8 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
+TRANSITIONS = frozenset({ENTERED, LEFT})
+"""Types of activities that report entries into segments and exits from them."""
 EFFECTS = frozenset(
     {ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES, *MESSAGE_TYPES, REWARDED, REWARDED_POINTS}
 )
@@ -132,8 +134,9 @@ class Entry:
     - `recorded_ms`: instant at which a worker wrote it.
     - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
     - `refs`: ids and values: {event}, {event, reasons}, {removed}, {into} or {event, points, balance}. Those of a
-      transition are {segment, version, before, after}. Those of a tier are {change, program, tier, since, until, values},
-      and {tierBefore, sinceBefore, untilBefore} for the tier before. `reasons` has pairs of a code and a message.
+      transition are {segment, version, before, after}, and {entered} for the number of the entry that an exit ends. Those
+      of a tier are {change, program, tier, since, until, values}, and {tierBefore, sinceBefore, untilBefore} for the tier
+      before. `reasons` has pairs of a code and a message.
     - `made`: event that the walk made, of which this is the first activity. Publish inserts it.
     """
 
@@ -154,7 +157,8 @@ class Activity:
     """Entry of a workspace's activity log.
 
     `position` is dense in the workspace, `pass_sequence` dense in the pass. `data` is a snapshot of the time of
-    publishing. `epoch` names the restore from a backup after which the activity was published.
+    publishing. `epoch` names the restore from a backup after which the activity was published. `entered` is the number of
+    the entry that an exit from a segment ends; None for other activities, and if an earlier version wrote the entry.
     """
 
     position: int
@@ -171,6 +175,7 @@ class Activity:
     silent: bool = False
     historical: bool = False
     epoch: str = NO_EPOCH
+    entered: int | None = None
 
     @property
     def id(self) -> str:

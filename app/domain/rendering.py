@@ -47,6 +47,7 @@ def render_activity(
         late=entry.late,
         silent=entry.silent,
         historical=entry.historical,
+        entered=entered if isinstance(entered := entry.refs.get("entered"), int) else None,
     )
 
 

@@ -89,6 +89,7 @@ from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.operations.backlog import BacklogQueries
 from app.store.operations.consistency import ConsistencyCheck, Finding
 from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.history_check import HistoryCheck
 from app.store.operations.indexes import INDEXES
 from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
@@ -693,6 +694,8 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
+    await Upgrades(db, 100).build_histories()
+    await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await call_migration(Migration(db))
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)
@@ -736,6 +739,8 @@ async def check_all(business: Business) -> list[Finding]:
     await DeepCheck(business.ctx.resources.db, business.ctx.resources.in_chunk).check(
         findings.append, lambda done: None
     )
+    history = HistoryCheck(business.ctx.resources.db, business.ctx.resources.in_chunk)
+    assert await history.check([business.ctx.workspace.id], findings.append) > 0
     return findings
 
 

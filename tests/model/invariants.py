@@ -30,6 +30,7 @@ from app.store.workspace import activities
 from tests import oracle
 
 from .guarded import GuardedInvariants
+from .histories import check_history
 from .memory import Doc, MemoryDatabase
 from .rules import RuleInvariants
 from .script import CRITERIA, Script
@@ -47,7 +48,7 @@ class Invariants:
     """The documents of a store, compared with what the script did and what the reader read."""
 
     def __init__(self, db: MemoryDatabase, script: Script, now_ms: int) -> None:
-        self._script = script
+        self._db, self._script = db, script
         self._now_ms = now_ms
         docs = [doc for doc in db["events"].docs.values() if not is_tombstone(doc["_id"])]
         found = [events.from_doc(doc) for doc in docs if "removed" not in doc]
@@ -83,6 +84,7 @@ class Invariants:
         assert {event.id for event in self._events} == sent - removed, "an event was not removed, or one too many"
         assert [a.position for a in self._log] == list(range(1, len(self._log) + 1)), "the log has a hole"
         assert [a.id for a in read] == [a.id for a in self._log], "the reader missed or repeated something"
+        check_history(self._db, self._log, self._passes, self._erasures)
         for pass_id, erasure in self._erasures.items():
             self._check_erased(erasure, [a for a in self._log if a.pass_id == pass_id])
         return sum(self._check_pass(card, instants=instants) for card in self._passes)

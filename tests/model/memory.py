@@ -386,6 +386,10 @@ def _max(parent: Doc, name: str, value: Any) -> None:
     parent[name] = max(parent.get(name, value), value)
 
 
+def _inc(parent: Doc, name: str, value: Any) -> None:
+    parent[name] = parent.get(name, 0) + value
+
+
 def _min(parent: Doc, name: str, value: Any) -> None:
     parent[name] = min(parent.get(name, value), value)
 
@@ -399,5 +403,5 @@ def _pull(parent: Doc, name: str, query: Doc) -> None:
 
 
 _UPDATES: Mapping[str, Callable[[Doc, str, Any], None]] = {
-    "$set": _set, "$unset": _unset, "$max": _max, "$min": _min, "$push": _push, "$pull": _pull,
+    "$set": _set, "$unset": _unset, "$inc": _inc, "$max": _max, "$min": _min, "$push": _push, "$pull": _pull,
 }  # fmt: skip

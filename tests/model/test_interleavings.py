@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .guarded_mutants import GUARDED_MUTANTS
+from .histories import HISTORY_MUTANTS
 from .mutants import MUTANTS, Mutant
 from .rule_mutants import RULE_MUTANTS
 from .scenes import GUARDED_SCENES, SCENES, Scene, play
@@ -64,6 +65,12 @@ def test_removed_rule_breaks_the_outcomes_of_a_scene_or_a_random_run(mutant: Mut
     with mutant.applied():
         is_caught = not all(passes(scene) for scene in GUARDED_SCENES)
         assert is_caught or not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
+
+
+@pytest.mark.parametrize("mutant", HISTORY_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_breaks_the_history_of_segments_in_a_random_run(mutant: Mutant) -> None:
+    with mutant.applied():
+        assert not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
 
 
 @pytest.mark.parametrize("scene", [*SCENES, *GUARDED_SCENES], ids=lambda scene: scene.__name__)

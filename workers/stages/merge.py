@@ -52,6 +52,9 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
         # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
         return False
     await worker.merge_queries.close_name(alias)
+    await worker.resources.workspace(alias.workspace_id).history.move(alias.id, alias.alias_of)
+    # A new primary may not have shown all intervals.
+    worker.require_same_primary(election)
     now = await worker.resources.clock.now()
     profile_event = profile_for_survivor(alias, now)
     if profile_event is not None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.clock import SystemClock
-from app.domain.activities import Activity, Entry
+from app.domain.activities import TRANSITIONS, Activity, Entry
 from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.reactions.reactions import reactions_of
 from app.domain.rendering import render_activity
@@ -35,7 +35,7 @@ MAX_ENTRIES_PER_ROUND = 10_000
 ENTRIES_PER_STEP = 500
 """Entries that a round renders, appends and removes from their outboxes at once. A crash repeats one step at most."""
 READ_ON_AFTER = 1_000
-"""Positions after which react reads on, even if nothing follows from them outside the passes."""
+"""Positions after which react and the history of segments read on, even if nothing follows from them there."""
 WORDS_TTL_SECONDS = 10.0
 """The time after which a worker stores types and sources again, in case the stage forget has deleted them meanwhile."""
 
@@ -79,6 +79,7 @@ async def _publish_entries(
         workspace.read_log_history(),
     )
     has_reactions, before = any(map(reactions_of, drafts)), last
+    published: list[Activity] = []
     while drafts:
         numbered = [
             replace(draft, position=position, epoch=history.epoch) for position, draft in enumerate(drafts, last + 1)
@@ -86,6 +87,7 @@ async def _publish_entries(
         appended = await workspace.activities.append(numbered)
         metrics.PUBLISHED.inc(appended)
         worker.count_writes(len(numbered), len(numbered) - appended)
+        published += numbered[:appended]
         drafts = drafts[appended:]
         last = worker.positions[workspace_id] = last + appended
         if appended < len(numbered):
@@ -98,10 +100,12 @@ async def _publish_entries(
     # token must be stored before it, too: a worker that crashes here publishes again, and sets the token again.
     bus, now_ms = worker.resources.bus, to_ms(await SystemClock().now())
     has_reactions |= last // READ_ON_AFTER > before // READ_ON_AFTER
-    _, has_endpoints, _ = await asyncio.gather(
+    _, has_endpoints, _, _ = await asyncio.gather(
         bus.publish(topic(workspace_id), {}),
         workspace.partitions.announce_work(now_ms),
         workspace.reactions.announce_work(now_ms) if has_reactions else asyncio.sleep(0),
+        # Before the outboxes are emptied, too: until then, a publisher that crashes here is followed by one that writes it.
+        _record_history(worker, workspace, entries, published, before=before, last=last),
     )
     if has_endpoints:
         bus.wake("deliver", workspace_id)
@@ -111,6 +115,38 @@ async def _publish_entries(
     await worker.publish_queries.published(
         {pass_id: entry.number for pass_id, entry in entries}, workspace_id=workspace_id
     )
+
+
+async def _record_history(
+    worker: Worker,
+    workspace: Workspace,
+    entries: Sequence[tuple[str, Entry]],
+    published: Sequence[Activity],
+    *,
+    before: int,
+    last: int,
+) -> None:
+    """Write the intervals of segments, and the counts of days, that follow from the log up to `last`.
+
+    `published` are the activities that this step appended after `before`. Without transitions there is no round trip, but
+    for the first step of this worker in the workspace, and one step in a thousand positions.
+    """
+    history, position = workspace.history, worker.histories.get(workspace.id)
+    has_transitions = any(entry.type in TRANSITIONS for _, entry in entries)
+    if position is None or (has_transitions and position < before):
+        position = await history.position()
+    elif not has_transitions and position < before:
+        # Another publisher has appended the others. It writes what follows from them.
+        return
+    if position == before and len(published) == last - before:
+        transitions = [each for each in published if each.type in TRANSITIONS]
+        if transitions:
+            await history.record(transitions, before, last)
+        elif last // READ_ON_AFTER > before // READ_ON_AFTER:
+            await history.advance(last)
+    else:
+        await history.follow(last)
+    worker.histories[workspace.id] = last
 
 
 def _limit_entries(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:

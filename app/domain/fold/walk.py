@@ -276,9 +276,8 @@ class Walk:
         transitions: list[Transition] = []
         self.reach(at_ms)
         if isinstance(version, Version):
-            for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
-                del self.members[archived_id]
-                transitions.append(self._emit_transition(version, False, step))
+            archived = [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]
+            transitions += [self._emit_transition(version, self.members.pop(each), step) for each in archived]
         context = self.context(at_ms)
         self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
         if self.active.program is None:
@@ -291,12 +290,11 @@ class Walk:
                 continue
             is_member = belongs(evaluated.segment_id, evaluated.criteria, context)
             if is_member != (evaluated.segment_id in self.members):
-                if is_member:
+                ended = self.members.pop(evaluated.segment_id, None)
+                if ended is None:
                     membership = Membership(evaluated.segment_id, at_ms, self.revision, cause={})
                     self.members[evaluated.segment_id] = membership
-                else:
-                    del self.members[evaluated.segment_id]
-                transitions.append(self._emit_transition(evaluated, is_member, step))
+                transitions.append(self._emit_transition(evaluated, ended, step))
         return transitions
 
     def leave_all_segments(self, step: Step) -> None:
@@ -304,8 +302,7 @@ class Walk:
         self.versions_before = self.active.by_segment
         self.tier.leave(self.active.program, step)
         for segment_id in list(self.members):
-            del self.members[segment_id]
-            self._emit_transition(self.active.by_segment[segment_id], False, step)
+            self._emit_transition(self.active.by_segment[segment_id], self.members.pop(segment_id), step)
 
     def apply_revision(self, version: DefinitionVersion, at_ms: int) -> None:
         """Put a version into force: drop the measures that nothing uses any more, and build the new ones."""
@@ -317,13 +314,14 @@ class Walk:
             if measure.key not in keys_before:
                 self.comparisons_left -= self.derived.begin_measure(measure, at_ms)
 
-    def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> Transition:
-        at_ms, context, version = step.at_ms, self.context(step.at_ms), step.version
+    def _emit_transition(self, evaluated: Version, ended: Membership | None, step: Step) -> Transition:
+        at_ms, context, version, is_member = step.at_ms, self.context(step.at_ms), step.version, ended is None
         cause, event = find_list_cause(evaluated.segment_id, step, context) or find_cause(
             evaluated.criteria, is_member, step, context
         )
         if is_member:
-            self.members[evaluated.segment_id] = replace(self.members[evaluated.segment_id], cause=cause)
+            entered = self.members[evaluated.segment_id]
+            self.members[evaluated.segment_id] = replace(entered, cause=cause, number=self.new_entries.last_number + 1)
         # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
         before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
         version_before = self.versions_before.get(evaluated.segment_id)
@@ -335,6 +333,7 @@ class Walk:
             if version_before is None or step.is_erasure
             else collect_values(version_before.criteria, before),
             "after": () if step.is_erasure else collect_values(evaluated.criteria, context),
+            **({"entered": ended.number} if ended is not None and ended.number else {}),
         }
         is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
         is_historical = self.card.historical if is_creation else event is not None and event.historical

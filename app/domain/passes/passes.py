@@ -35,12 +35,16 @@ STATUSES = (ACTIVE, INACTIVE, "EXPIRED", "REVOKED")
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Membership of a pass in a segment: the instant of entry, the revision of the definitions then, and the cause."""
+    """Membership of a pass in a segment: the instant of entry, the revision of the definitions then, and the cause.
+
+    `number` is that of the activity of the entry in the pass; 0 for an entry that an earlier version of Punchcard wrote.
+    """
 
     segment_id: str
     since_ms: int
     revision: int
     cause: Mapping[str, object]
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,22 @@ def _consent_from_doc(doc: Doc) -> Consent:
 def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
     """Return the documents of current memberships: a list, so that one index finds the members of a segment."""
     return [
-        {"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()
+        {
+            "s": m.segment_id,
+            "since": m.since_ms,
+            "rev": m.revision,
+            "c": dict(m.cause),
+            **({"n": m.number} if m.number else {}),
+        }
+        for m in memberships.values()
     ]
+
+
+def memberships_from_docs(docs: Sequence[Doc]) -> dict[str, Membership]:
+    """Return the current memberships from their documents, by segment id."""
+    return {
+        doc["s"]: Membership(doc["s"], doc["since"], doc["rev"], cause=doc["c"], number=doc.get("n", 0)) for doc in docs
+    }
 
 
 def tier_to_doc(tier: PassTier | None) -> Doc:

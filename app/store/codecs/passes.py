@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.ids import slot_of
-from app.domain.passes.passes import Erased, Membership, Pass, Profile
+from app.domain.passes.passes import Erased, Pass, Profile
 from app.domain.state.firings import RuleFirings
 from app.domain.values.instants import from_ms
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
@@ -22,6 +22,7 @@ from .pass_parts import (
     firings_to_doc,
     lot_to_doc,
     lots_from_docs,
+    memberships_from_docs,
     memberships_to_docs,
     pending_from_docs,
     pending_to_docs,
@@ -214,10 +215,7 @@ def from_doc(doc: Doc) -> Pass:
         points=from_decimal128(doc["points"]),
         aggregates=aggregates_from_docs(doc.get("aggregates", {})),
         measures={key: state_from_doc(state) for key, state in doc.get("state", {}).items()},
-        memberships={
-            m["s"]: Membership(segment_id=m["s"], since_ms=m["since"], revision=m["rev"], cause=m["c"])
-            for m in doc.get("memberships", ())
-        },
+        memberships=memberships_from_docs(doc.get("memberships", ())),
         version=doc["v"],
         write_id=doc["fid"],
         last_folded_ids=tuple(doc.get("lb", ())),

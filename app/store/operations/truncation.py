@@ -16,6 +16,7 @@ from app.domain.jobs import JobKind
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.reactions import ReactionQueries
+from app.store.workspace.segment_history import SegmentHistory
 from app.store.workspace.workspaces import read_log_history
 
 DELETED_AT_ONCE = 1_000
@@ -166,6 +167,9 @@ class TruncationQueries(ErrorTranslating):
         unread = await ReactionQueries(self._db, workspace_id, self._in_chunk).first_unread()
         if unread is not None:
             holds["the workers, which have not made what follows from them"] = unread - 1
+        unwritten = await SegmentHistory(self._db, workspace_id, self._in_chunk).first_unwritten()
+        if unwritten is not None:
+            holds["the workers, which have not written the history of segments"] = unwritten - 1
         unpublished = await self._find_unpublished(workspace_id)
         if unpublished is not None:
             holds["passes whose activities are being published"] = unpublished

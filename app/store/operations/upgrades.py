@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from app.domain.definitions import Definitions
@@ -15,6 +16,8 @@ _DONE = "meaning_of_conditions"
 """The document in `constants` with the meaning that all definitions were brought to."""
 _READING = "react_reads_on"
 """The document in `constants` that says that react has a position in every workspace of an earlier version."""
+_HISTORIES = "segment_histories"
+"""The document in `constants` that says that the history of segments is written in every workspace of an earlier version."""
 _WORKSPACES_READ = 1_000
 """Workspaces that are read at once."""
 
@@ -22,8 +25,8 @@ _WORKSPACES_READ = 1_000
 class Upgrades(ErrorTranslating):
     """Upgrades of stored data, across workspaces. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database, in_chunk: int) -> None:
-        self._db, self._in_chunk = db, in_chunk
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        self._db, self._in_chunk, self._is_sharded = db, in_chunk, is_sharded
 
     async def restate_segments(self, now: datetime) -> int:
         """Store a new version of each live segment whose criteria mean something else today; return their number.
@@ -57,6 +60,23 @@ class Upgrades(ErrorTranslating):
                 await workspace.reactions.start_after(await workspace.activities.last_pos(), now_ms)
             last_id = ids[-1]
         await self._db["constants"].update_one({"_id": _READING}, {"$set": {"value": 1}}, upsert=True)
+
+    async def build_histories(self, report: Callable[[str], None] = lambda workspace_id: None) -> None:
+        """Write the history of segments from the logs of an earlier version. Call it before the first publish.
+
+        `report` is called with each workspace that is done. A crash repeats little. Safe to run from several processes at
+        once. A call after the first takes one round trip. Index: _id, and those of `SegmentHistory.follow`.
+        """
+        if await self._db["constants"].find_one({"_id": _HISTORIES}) is not None:
+            return
+        last_id = ""
+        while ids := await self._workspaces_after(last_id):
+            for workspace_id in ids:
+                workspace = Workspace(self._db, workspace_id, self._in_chunk, is_sharded=self._is_sharded)
+                await workspace.history.follow(await workspace.activities.last_pos())
+                report(workspace_id)
+            last_id = ids[-1]
+        await self._db["constants"].update_one({"_id": _HISTORIES}, {"$set": {"value": 1}}, upsert=True)
 
     async def _workspaces_after(self, last_id: str) -> list[str]:
         found = self._db["workspaces"].find({"_id": {"$gt": last_id}}, {"_id": 1}).sort("_id", 1)

@@ -202,6 +202,8 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
         doc["epoch"] = activity.epoch
     if activity.segment_id is not None:
         doc["segment"] = activity.segment_id
+    if activity.entered is not None:
+        doc["entered"] = activity.entered
     for flag in ("late", "silent", "historical"):
         if getattr(activity, flag):
             doc[flag] = True
@@ -228,6 +230,7 @@ def from_doc(doc: Doc) -> Activity:
         silent=doc.get("silent", False),
         historical=doc.get("historical", False),
         epoch=doc.get("epoch", NO_EPOCH),
+        entered=doc.get("entered"),
     )
 
 

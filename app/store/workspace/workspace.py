@@ -42,6 +42,7 @@ from .removals import RemovalQueries
 from .rewards import RewardQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
+from .segment_history import SegmentHistory
 from .segments import SegmentQueries
 from .stock import StockQueries
 from .vocabulary import VocabularyQueries
@@ -75,6 +76,7 @@ class Workspace(ErrorTranslating):
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
+        self.history = SegmentHistory(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self.rules = RuleQueries(db, workspace_id, in_chunk)
         self.rewards = RewardQueries(db, workspace_id, in_chunk)
