@@ -36,6 +36,7 @@ from app.graphql.rewards.roots import RewardMutations, RewardQueries
 from app.graphql.rules.roots import RuleMutations, RuleQueries
 from app.graphql.segments import mutations as segment_mutations
 from app.graphql.segments.explanations import MembershipExplanation, explain_membership
+from app.graphql.segments.history import SegmentDiff, segment_diff
 from app.graphql.segments.mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
@@ -78,6 +79,7 @@ class Query(EventTypeQueries, InboundHookQueries, MessageQueries, RewardQueries,
     events: Connection[Event] = strawberry.field(resolver=list_events)
     aggregate_events: AggregateResult = strawberry.field(resolver=aggregations.aggregate_events)
     segment: Segment | None = strawberry.field(resolver=find_segment)
+    segment_diff: SegmentDiff | None = strawberry.field(resolver=segment_diff)
     tier_program: TierProgram | None = strawberry.field(resolver=find_tier_program)
     explain_membership: MembershipExplanation | None = strawberry.field(resolver=explain_membership)
     segment_preview: SegmentPreview = strawberry.field(resolver=segment_preview)

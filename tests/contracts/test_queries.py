@@ -71,6 +71,7 @@ from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
+from app.domain.segments.history import Change
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
@@ -317,6 +318,18 @@ async def call_all_queries(business: Business) -> None:
     await store.activities.after(3, 5)
     await store.current_last_position()
     await store.activities.get_many(["act_none:1"])
+    await store.activities.by_number(ann.id, 1)
+    for span in (PageRequest(2), PageRequest(2, after=("pass_0",)), PageRequest(2, before=("pass_z",), backward=True)):
+        await store.intervals.members(recent.id, await ctx.now(), span)
+        await store.intervals.changes(recent.id, Change.STAYED, EARLIEST, await ctx.now(), span=span)
+    await store.intervals.count_members(recent.id, await ctx.now())
+    await store.intervals.count_changes(recent.id, EARLIEST, await ctx.now())
+    for span in (PageRequest(2), PageRequest(2, after=(to_ms(await ctx.now()), "z"))):
+        await store.intervals.of_pass(ann.id, span)
+    assert await store.intervals.count_of_pass(ann.id) > 0
+    await store.intervals.get("act_none:1")
+    await store.intervals.days(recent.id, EARLIEST.date(), (await ctx.now()).date())
+    assert await store.progress.computed_through(await ctx.now()) == await ctx.now()
     await store.audit.get_many(["audit_none"])
     for page in (
         store.passes.page,

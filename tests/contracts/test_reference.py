@@ -108,6 +108,7 @@ INTERNAL = frozenset(
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
     app.store.stages.restock.MAX_OLD_UNITS
+    app.store.workspace.progress.MAX_PENDING_READ
     app.store.workspace.stock.MAX_NUMBERS_READ
     app.store.workspace.stock.MAX_REMEMBERED
     app.store.mongo.failures.MAX_CAUSE_CHARACTERS

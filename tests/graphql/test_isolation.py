@@ -47,8 +47,11 @@ QUERIES = {
     "passErasure": "query ($id: ID!) { passErasure(id: $id) { passId eventCount segments { key } } }",
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
-    "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
+    "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } }"
+    ' sizeOverTime(from: "2025-01-01T00:00:00Z", to: "2025-02-01T00:00:00Z") { count } } }',
     "explainMembership": "query ($id: ID!) { explainMembership(passId: $id, segmentId: $id) { member text } }",
+    "segmentDiff": 'query ($id: ID!) { segmentDiff(segmentId: $id, from: "2025-01-01T00:00:00Z",'
+    ' to: "2025-12-01T00:00:00Z") { counts { entered } stayed { nodes { id } } } }',
     "segmentPreview": "query ($id: ID!) { segmentPreview(input: {criteria: {segment: {id: $id}}, segmentId: $id})"
     " { entering sample { pass { id } } } }",
     "rule": "query ($id: ID!) { rule(id: $id) { id key name versions { nodes { version } } } }",

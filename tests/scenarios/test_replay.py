@@ -22,7 +22,9 @@ import pytest
 from app.domain.activities import ENTERED, UNLESS_NAMED, Activity
 from app.domain.ids import SLOTS
 from app.domain.segments.segments import Segment
-from app.domain.values.instants import to_ms
+from app.domain.segments.sizes import DayCounts
+from app.domain.values.instants import from_ms, to_ms
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries
 from tests import oracle
 from tests import sample as test_sample
@@ -154,6 +156,38 @@ async def compare_feed_with_oracle(business: Business, segments: dict[str, Segme
     return count
 
 
+async def compare_history_with_oracle(business: Business, segments: dict[str, Segment], rows: list[Purchase]) -> None:
+    """Check who was a member at random instants and at instants of transitions, and how many at the end of their days."""
+    purchases: dict[str, list[Purchase]] = {}
+    for row in rows:
+        purchases.setdefault(row.customer, []).append(row)
+    ids, random = await business.ctx.workspace.passes.ids_of(list(purchases)), Random(7)
+    for key, (_, criteria, days) in SEGMENTS.items():
+        transitions = {
+            ids[customer]: oracle.list_transitions(
+                [row.oracle_event for row in bought], to_ms(bought[0].at - BEFORE), to_ms(END), criteria, days
+            )
+            for customer, bought in purchases.items()
+        }
+        moments = sorted({at_ms for found in transitions.values() for at_ms, _ in found})
+        chosen = [*random.sample(moments, 8), *(random.randrange(moments[0], to_ms(END)) for _ in range(8))]
+        for at_ms in [*chosen, *(each - 1 for each in chosen)]:
+            page = await business.ctx.workspace.intervals.members(segments[key].id, from_ms(at_ms), PageRequest(250))
+            assert [stay.pass_id for stay in page.items] == sorted(
+                pass_id for pass_id, found in transitions.items() if _is_member(found, at_ms)
+            ), (key, at_ms)
+        for day in sorted({from_ms(at_ms).date() for at_ms in chosen}):
+            before, counts = await business.ctx.workspace.intervals.days(segments[key].id, day, day + timedelta(days=1))
+            moved = counts.get(day, DayCounts())
+            end_ms = to_ms(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)) - 1
+            expected = sum(_is_member(found, end_ms) for found in transitions.values())
+            assert before + moved.entered - moved.left == expected, (key, day)
+
+
+def _is_member(transitions: list[tuple[int, bool]], at_ms: int) -> bool:
+    return [False, *(is_member for moment, is_member in transitions if moment <= at_ms)][-1]
+
+
 async def replay_and_compare(
     business: Business, work: Work, crashing: AbstractContextManager[object] | None = None
 ) -> None:
@@ -168,6 +202,7 @@ async def replay_and_compare(
         await replay(business, rows, work)
     await run_stages(Worker.on(business.ctx.resources), business.ctx.workspace.id)
     assert await compare_feed_with_oracle(business, segments, rows) > 250
+    await compare_history_with_oracle(business, segments, rows)
     assert await compare_tiers_with_oracle(business, rows, END) > 15
 
 

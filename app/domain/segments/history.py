@@ -5,9 +5,10 @@ An interval has the id of the activity of the entry. So it can be written again 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
 
 from app.domain.activities import ENTERED, TRANSITIONS, Activity, activity_id
 
@@ -47,13 +48,41 @@ class Interval:
         """Return whether the pass was in the segment at an instant."""
         return self.entered_at <= at and (self.ending is None or at < self.ending.at)
 
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """The versions of the segment from the entry to the exit; while the interval lasts, only that of the entry."""
-        if self.version is None:
-            return ()
-        last = self.version if self.ending is None or self.ending.version is None else self.ending.version
-        return tuple(range(self.version, last + 1))
+    def versions(self, present_version: int | None) -> range:
+        """Return the versions of the segment from the entry to the exit, or to the present one while the interval lasts.
+
+        None are returned if the pass was erased before the interval was written.
+        """
+        last = present_version if self.ending is None else self.ending.version
+        return range(0) if self.version is None else range(self.version, max(self.version, last or 0) + 1)
+
+
+class Change(StrEnum):
+    """What happened to the membership of a pass between two instants."""
+
+    ENTERED = "ENTERED"
+    LEFT = "LEFT"
+    STAYED = "STAYED"
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Pass that answers for an interval, and the interval."""
+
+    pass_id: str
+    interval: Interval
+
+
+def change_of(intervals: Sequence[Interval], start: datetime, end: datetime) -> tuple[Change, Interval] | None:
+    """Return what happened to a pass with these intervals, and its interval at the end, or at the start if it left.
+
+    None if the pass was no member at either instant.
+    """
+    by_entry = sorted(intervals, key=lambda each: each.entered_at)
+    before, after = (next((each for each in by_entry if each.holds_at(at)), None) for at in (start, end))
+    if after is not None:
+        return (Change.ENTERED if before is None else Change.STAYED), after
+    return None if before is None else (Change.LEFT, before)
 
 
 def interval_of(activity: Activity) -> Interval:

@@ -74,6 +74,19 @@ class Activity(Node):
         'points: `points` and `balance`. After the erasure of the pass: only `{"erased": true}`.'
     )
     pass_id: strawberry.Private[str]
+    corrected: strawberry.Private[int | None]
+    """The number of the activity, of the same pass, that this one takes back."""
+
+    @strawberry.field
+    async def correction_of(self, info: Info) -> Annotated[Activity, strawberry.lazy(__name__)] | None:
+        """Entry into a segment that this exit takes back, because an event was late, corrected or removed.
+
+        Null for every other activity, and if the entry was removed with the front of the feed.
+        """
+        if self.corrected is None:
+            return None
+        found = await info.context.workspace.activities.by_number(self.pass_id, self.corrected)
+        return None if found is None else activity_of(found)
 
     @strawberry.field(
         name="pass",
@@ -157,6 +170,7 @@ def activity_of(activity: domain.Activity) -> Activity:
         cause=cause_of(activity.cause),
         data=JSON(_to_json(activity.data)),
         pass_id=activity.pass_id,
+        corrected=activity.entered if activity.late and "event" in activity.cause else None,
     )
 
 

@@ -20,7 +20,8 @@ from app.graphql.context import Info, RequestContext
 from app.graphql.events import events as event_events
 from app.graphql.events.events import Event, EventOrder, OrderArgument, events_page
 from app.graphql.rewards.redemptions import PassReward, Redemption, redemptions_page, rewards_for
-from app.graphql.segments.memberships import Membership, membership_of
+from app.graphql.segments.history import MembershipConnection, MembershipInterval, membership_history, with_progress
+from app.graphql.segments.memberships import membership_of
 from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
@@ -219,7 +220,7 @@ class Pass(Node):
     @strawberry.field
     async def memberships(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[Membership]:
+    ) -> MembershipConnection:
         """Segments that the pass is in now, in the order in which it entered them. Needs the scope `read`."""
         info.context.actor.require(READ)
         span = memberships_listing.span(first, after, last, before)
@@ -232,7 +233,16 @@ class Pass(Node):
             return len(memberships)
 
         page = memberships_listing.paged(memberships, span)
-        return memberships_listing.connection(page, span, lambda m: membership_of(self.stored, m), count)
+        connection = memberships_listing.connection(page, span, lambda m: membership_of(self.stored, m), count)
+        return with_progress(info, connection)
+
+    @strawberry.field
+    async def membership_history(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[MembershipInterval]:
+        """Stays of the pass in segments, the newest first, also those that have ended. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return await membership_history(info, self.stored.id, first, after, last, before)
 
 
 listing = Pagination[domain.Pass]("pass", (int, str), lambda card: (to_ms(card.created_at), card.id))

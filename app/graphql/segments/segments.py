@@ -12,6 +12,7 @@ from app.domain.actors import READ
 from app.domain.passes import passes
 from app.domain.segments import segments as domain
 from app.domain.values.instants import to_ms
+from app.domain.values.periods import PeriodUnit
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument
 from app.graphql.types.enums import describe_enum
@@ -19,10 +20,20 @@ from app.graphql.types.ids import to_global_id
 from app.graphql.types.named import find_named_id, list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
+from app.graphql.types.scalars import RawDateTime
 from app.store.mongo.paging import Page
 
 from .criteria import SegmentCriteria, criteria_of
-from .memberships import Membership, membership_of
+from .history import MembershipConnection, SegmentSize, members_at, sizes_over_time, with_progress
+from .memberships import membership_of
+
+AtArgument = Annotated[
+    RawDateTime | None,
+    strawberry.argument(
+        description="Instant of the past, not after `computedThrough` of the connection. A merged pass is listed as the "
+        "pass that remains, and an erased pass is left out. Default: now."
+    ),
+]
 
 
 class SegmentStatus(StrEnum):
@@ -103,21 +114,46 @@ class Segment(Node):
 
     @strawberry.field
     async def members(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[Membership]:
-        """Passes in the segment now, in the order of their ids. Needs the scope `read`."""
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        at: AtArgument = None,
+    ) -> MembershipConnection:
+        """Passes in the segment now, or at an instant, in the order of their ids. Needs the scope `read`."""
         info.context.actor.require(READ)
         segment_id = self.stored.id
+        if at is not None:
+            return await members_at(info, segment_id, at, first, after, last, before)
         span = members_listing.span(first, after, last, before)
         page: Page[passes.Pass] = await info.context.workspace.segments.members(segment_id, span)
         for card in page.items:
             info.context.load.passes.prime(card.id, card)
-        return members_listing.connection(
+        connection = members_listing.connection(
             page,
             span,
             lambda card: membership_of(card, card.memberships[segment_id]),
             lambda: _count_members(info, segment_id),
         )
+        return with_progress(info, connection)
+
+    @strawberry.field
+    async def size_over_time(
+        self,
+        info: Info,
+        from_at: Annotated[
+            RawDateTime, strawberry.argument(name="from", description="Instant in the first period to return.")
+        ],
+        to_at: Annotated[
+            RawDateTime, strawberry.argument(name="to", description="Instant before which the last period begins.")
+        ],
+        unit: Annotated[PeriodUnit, strawberry.argument(description="Length of a period.")] = PeriodUnit.DAY,
+    ) -> list[SegmentSize]:
+        """Size of the segment in each period, in UTC, at most 400 periods. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return await sizes_over_time(info, self.stored.id, from_at, to_at, unit)
 
     @strawberry.field
     async def backfill(self, info: Info) -> SegmentBackfill:

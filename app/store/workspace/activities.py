@@ -74,6 +74,11 @@ class ActivityQueries(WorkspaceQueries):
         found = map(from_doc, await self._by_ids(split_activity_id(each)[0] for each in wanted))
         return {activity.id: activity for activity in found if activity.id in wanted}
 
+    async def by_number(self, pass_id: str, number: int) -> Activity | None:
+        """Return the activity of a pass with this number, in whatever epoch, or None. Index: _id."""
+        docs = await self._by_ids([activity_id(pass_id, number)])
+        return from_doc(docs[0]) if docs else None
+
     async def of_events(self, event_ids: Iterable[str]) -> dict[str, list[Activity]]:
         """Return by event id the activities that the events caused, in order of position.
 

@@ -84,7 +84,7 @@ class SegmentHistory(WorkspaceQueries):
         """Read the log up to a position, from where the history ends, and write it. `report` is called with each position.
 
         The log is read in parts of 1,000 positions. A crash repeats one part. Indexes: {workspace, pos}, _id, {workspace,
-        pass, entered}.
+        pass, entered, _id}.
         """
         front = (await read_log_history(self._db, self._workspace_id)).front
         after = max(await self.position(), front)
@@ -100,7 +100,7 @@ class SegmentHistory(WorkspaceQueries):
     async def move(self, pass_id: str, survivor_id: str) -> None:
         """Let the survivor of a merge answer for the intervals of the merged pass. Safe to repeat.
 
-        All activities of the merged pass must be published. Index: {workspace, pass, entered}.
+        All activities of the merged pass must be published. Index: {workspace, pass, entered, _id}.
         """
         while await self._change(pass_id, {"$set": {"pass": survivor_id}}):
             # The survivor may have been merged meanwhile, and its own intervals be moved already.
@@ -112,7 +112,7 @@ class SegmentHistory(WorkspaceQueries):
     async def erase(self, pass_ids: Iterable[str]) -> None:
         """Take passes out of their intervals, which keep segment and instants. Safe to repeat.
 
-        All activities of the passes must be published. Index: {workspace, pass, entered}.
+        All activities of the passes must be published. Index: {workspace, pass, entered, _id}.
         """
         for pass_id in pass_ids:
             await self._change(pass_id, {"$unset": {"pass": ""}})

@@ -28,6 +28,7 @@ from .exports import ExportQueries
 from .firings import FiringQueries
 from .hooks import HookQueries
 from .inbound import InboundQueries
+from .intervals import IntervalQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
 from .messages import MessageQueries
@@ -35,6 +36,7 @@ from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .pass_tokens import TokenKeyQueries, TokenRevocationQueries
 from .passes import PassQueries
+from .progress import ProgressQueries
 from .reactions import ReactionQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .redemptions import RedemptionQueries
@@ -77,6 +79,8 @@ class Workspace(ErrorTranslating):
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
         self.history = SegmentHistory(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.progress = ProgressQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.intervals = IntervalQueries(db, workspace_id, in_chunk)
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self.rules = RuleQueries(db, workspace_id, in_chunk)
         self.rewards = RewardQueries(db, workspace_id, in_chunk)
