@@ -13,11 +13,10 @@ from app.domain.events.guards import COUNTED
 from app.domain.events.ordering import sort_events
 from app.domain.fold.advance import Advanced
 from app.domain.fold.copies import Found, Reading, finish, walk_copy
-from app.domain.fold.prefetch import Family, WindowPage
+from app.domain.fold.prefetch import Family, build_page
 from app.domain.passes.passes import Pass
 from app.domain.rules.rules import RuleStatus, RuleVersion
 from app.domain.rules.texts import Texts
-from app.domain.state.measures import MAX_EXPIRING, Measure, group_expiring
 from app.domain.values.decimals import ZERO, add, plain
 from app.domain.values.instants import EARLIEST, from_ms, to_ms
 
@@ -167,14 +166,12 @@ class _SimulatedWalk:
     def _read(self, reading: Reading) -> Found:
         return Found(
             history=self._counted if reading.history else None,
-            pages={key: self._page(measure, after_ms) for key, (measure, after_ms) in reading.windows.items()},
+            pages={
+                key: build_page(reading.card, measure, after_ms, self._counted)
+                for key, (measure, after_ms) in reading.windows.items()
+            },
             families={root: Family([e for e in self._counted if e.family == root]) for root in reading.families},
         )
-
-    def _page(self, measure: Measure, after_ms: int) -> WindowPage:
-        later = sorted((e for e in self._counted if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
-        pairs = group_expiring(measure, later)
-        return WindowPage(after_ms, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
 
 
 def _is_simulated(event: Event) -> bool:

@@ -92,7 +92,9 @@ INTERNAL = frozenset(
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS
     app.domain.segments.satisfiability.MAX_EVALUATED_LEAVES
-    app.domain.state.measures.MAX_EXPIRING
+    app.domain.state.distinct.MAX_LISTED_VALUES
+    app.domain.state.extremes.MAX_CANDIDATES
+    app.domain.state.windows.MAX_EXPIRING
     app.domain.values.conditions.MAX_SINGLE_TESTS
     app.domain.values.decimals.MAX_EXPONENT
     app.domain.values.paths.MAX_DEPTH

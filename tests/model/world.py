@@ -70,8 +70,8 @@ SMALL_LIMITS = {
     "workers.stages.erase.CACHE_EXPIRY_SECONDS": 0.0,
     # A run must not depend on real time.
     "workers.worker.REST_SECONDS": 0.0,
-    "app.domain.state.measures.MAX_EXPIRING": 2,
-    "app.domain.fold.derived.MAX_EXPIRING": 2,
+    "app.domain.state.windows.MAX_EXPIRING": 2,
+    "app.domain.state.refilling.MAX_EXPIRING": 2,
     "app.store.workspace.counted_events.MAX_EXPIRING": 2,
     "app.store.stages.histories.HISTORY_BATCH_SIZE": 3,
 }

@@ -16,7 +16,8 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.inbound.mappings import parse_mapping
 from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.state.aggregations import METADATA, Aggregation, Function, aggregate_groups
-from app.domain.state.measures import Total, Window
+from app.domain.state.measures import Total
+from app.domain.state.windows import Window
 from app.domain.values.conditions import parse_metadata_condition
 from app.domain.values.decimals import ZERO, add_exactly
 from app.store.mongo.paging import PageRequest

@@ -17,8 +17,12 @@ from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
+from app.domain.state.distinct import Distinct
+from app.domain.state.extremes import Extremes
 from app.domain.state.lots import Lot
-from app.domain.state.measures import FirstAndLast, State, Total, Window
+from app.domain.state.measures import FirstAndLast, State, Total
+from app.domain.state.numbers import Mean
+from app.domain.state.windows import Window
 from app.domain.values.instants import to_ms
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -173,6 +177,18 @@ expiring = st.lists(st.tuples(millis, numbers), max_size=8)
 states: st.SearchStrategy[State] = (
     st.builds(Total, numbers)
     | st.builds(FirstAndLast, millis, millis)
+    | st.builds(lambda total, count: Total(Mean(total, count)), decimals, st.integers(0, 10**6))
+    | st.lists(st.tuples(millis, decimals, flags), min_size=1, max_size=4).map(
+        lambda listed: Extremes(
+            tuple(at for at, _, _ in listed),
+            tuple(value for _, value, _ in listed),
+            tuple(gap for _, _, gap in listed),
+            is_greatest=True,
+        )
+    )
+    | st.lists(st.tuples(words, millis), min_size=1, max_size=4).map(
+        lambda listed: Distinct(*zip(*listed, strict=True))
+    )
     | st.builds(
         lambda value, pairs, more: Window(
             value, tuple(at for at, _ in pairs), tuple(w for _, w in pairs), has_more=more

@@ -19,8 +19,9 @@ from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import Redemption, RedemptionStatus
 from app.domain.rewards.rewards import LabelledReward, RewardVersion
 from app.domain.segments.evaluation import context_of
-from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
+from app.domain.state.measures import Measure, State, build_measure, from_aggregates
 from app.domain.state.redeemed import Redeemed
+from app.domain.state.refilling import has_lost_value
 from app.domain.values.decimals import ZERO, subtract_exactly
 from app.domain.values.instants import to_ms
 from app.store.mongo.paging import PageRequest
@@ -131,7 +132,7 @@ async def _read_states(ctx: Context, card: Pass, versions: Sequence[RewardVersio
         if state is None and not is_met and measure.can_use_aggregates:
             made = from_aggregates(measure, card.aggregates, card.made_aggregates)
             states |= {} if made is None else {key: made}
-        elif _is_exhausted(measure, state, now_ms) or (
+        elif has_lost_value(measure, state, now_ms) or (
             state is None and not is_met and may_match(measure, card.aggregates, card.made_aggregates)
         ):
             missing.append(measure)
@@ -142,13 +143,6 @@ async def _read_states(ctx: Context, card: Pass, versions: Sequence[RewardVersio
             states.pop(measure.key, None)
             states |= {} if built is None else {measure.key: built}
     return states
-
-
-def _is_exhausted(measure: Measure, state: State | None, now_ms: int) -> bool:
-    """Return whether all events that the pass lists of a window have left it, while others follow."""
-    if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
-        return False
-    return not state.instants or state.instants[-1] + measure.within_ms <= now_ms
 
 
 async def _read_counted(ctx: Context, card: Pass) -> list[Event]:

@@ -19,6 +19,7 @@ from app.domain.segments.criteria import (
     SegmentCriterion,
 )
 from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.state.distinct import MAX_DISTINCT, MAX_LISTED_VALUES
 from app.domain.state.measures import EARNED, SPENT
 from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import canonical
@@ -50,6 +51,7 @@ ASKED: Mapping[Operator, str] = {
     Operator.NOT_EXISTS: "no value",
 }
 
+WHICH: Mapping[Metric, str] = {Metric.AVG: "average", Metric.MIN: "smallest", Metric.MAX: "greatest"}
 OPPOSITES: Mapping[Operator, Operator] = {
     **POSITIVE,
     **{positive: negative for negative, positive in POSITIVE.items()},
@@ -124,6 +126,16 @@ def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
             comes = "comes" if leaf.summed_field == "amount" else "come"
             return f"the {_field_text(leaf)} of its {events}{where} {comes} to {_value_text(part.measured)}{unit}"
+        case Metric.AVG | Metric.MIN | Metric.MAX:
+            field = f"{WHICH[leaf.metric]} {_field_text(leaf)}"
+            if part.measured is None:
+                return f"none of its {events}{where} has a value of the {_field_text(leaf)}"
+            unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
+            return f"the {field} of its {events}{where} is {_value_text(part.measured)}{unit}"
+        case Metric.COUNT_DISTINCT:
+            counted = f"more than {MAX_DISTINCT}" if part.measured == MAX_LISTED_VALUES else _value_text(part.measured)
+            values = "value" if part.measured == 1 else "values"
+            return f"its {events}{where} have {counted} different {values} of the {_field_text(leaf)}"
         case Metric.DAYS_SINCE_LAST | Metric.DAYS_SINCE_FIRST:
             if part.measured is None:
                 return f"it has no {events}"

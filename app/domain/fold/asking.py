@@ -20,6 +20,7 @@ from app.domain.rules.triggers import BalanceTrigger, EventTrigger, TierTrigger
 from app.domain.segments.evaluation import EvaluationContext, evaluate
 from app.domain.state.firings import Firings
 from app.domain.state.measures import Total
+from app.domain.state.numbers import plain_number
 from app.domain.values.periods import period_start_ms
 
 from .lacks import DataMissing
@@ -157,7 +158,7 @@ class Asking:
         if measure is None:
             return cause
         state = self._walk.derived.states.get(measure.key)
-        total = state.value if isinstance(state, Total) else 0
+        total = plain_number(state.value) if isinstance(state, Total) else 0
         number = int(total) - sum(map(measure.matches, happened.events[index + 1 :]))
         return replace(cause, number=number, counted=measure.key)
 

@@ -25,19 +25,10 @@ from app.domain.state.accounts import points_account_of, rebuild_account
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.lots import ExpiredLot, Matured
-from app.domain.state.measures import (
-    MAX_EXPIRING,
-    Measure,
-    State,
-    Window,
-    add_event,
-    build_measure,
-    expire_window,
-    from_aggregates,
-    refill_window,
-)
+from app.domain.state.measures import Measure, State, add_event, build_measure, expire_state, from_aggregates
 from app.domain.state.points_in_order import can_count_in_order
 from app.domain.state.redeemed import RedeemedRewards, add_redeemed, count_redeemed
+from app.domain.state.refilling import refill
 from app.domain.values.instants import to_ms
 
 from .lacks import DataMissing
@@ -71,8 +62,8 @@ class Derived:
         self.updated_at: datetime = card.updated_at
         for key, page in pages.items():
             state = self.states.get(key)
-            if isinstance(state, Window) and state.has_more:
-                self.states[key] = refill_window(state, page.expiring[:MAX_EXPIRING], page.has_more)
+            if state is not None:
+                self.states[key] = refill(state, page.after_ms, page.expiring, has_more=page.has_more)
 
     @property
     def counted(self) -> list[Event]:
@@ -212,9 +203,9 @@ class Derived:
         """Remove from each window the events that have left it at `at_ms`."""
         for measure in measures:
             state = self.states.get(measure.key)
-            if measure.within_ms is not None and isinstance(state, Window):
-                state = expire_window(state, at_ms - measure.within_ms)
-                if state.instants or state.has_more:
-                    self.states[measure.key] = state
-                else:
+            if state is not None:
+                expired = expire_state(measure, state, at_ms)
+                if expired is None:
                     del self.states[measure.key]
+                else:
+                    self.states[measure.key] = expired

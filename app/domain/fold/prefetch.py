@@ -5,7 +5,7 @@ Pure code finds it beforehand, so that a worker reads it for many passes at once
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.definitions import ActiveDefinitions, Definitions
@@ -14,9 +14,10 @@ from app.domain.passes.merges import is_profile_of_alias, tier_of_alias
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
-from app.domain.state.measures import Measure, Window, rows_of
-from app.domain.state.numbers import Number
+from app.domain.state.expiring import Expiring, group_expiring
+from app.domain.state.measures import Measure, rows_of
 from app.domain.state.points_in_order import needs_history
+from app.domain.state.refilling import cut_page, page_end_ms, page_start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,15 @@ class WindowPage:
     """
 
     after_ms: int
-    expiring: Sequence[tuple[int, Number]]
+    expiring: Sequence[Expiring]
     has_more: bool
+
+
+def build_page(card: Pass, measure: Measure, after_ms: int, counted: Iterable[Event]) -> WindowPage:
+    """Return the page of a window after an instant, from all events that count in the pass."""
+    later = sorted((e for e in counted if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
+    end_ms = page_end_ms(card.measures.get(measure.key), after_ms)
+    return WindowPage(after_ms, *cut_page(group_expiring(measure, later), end_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +100,8 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
     horizon = max([limit_ms, *(effective_ms(event, card.evaluated_until_ms) for event in events)])
     windows = {}
     for measure in definitions.active(card.revision).measures:
-        state = card.measures.get(measure.key)
-        if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
-            continue
-        if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
-            after_ms = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
+        after_ms = page_start_ms(measure, card.measures.get(measure.key), card.evaluated_until_ms, horizon)
+        if after_ms is not None:
             windows[measure.key] = (measure, after_ms)
     return Prefetch(history, windows, _find_families(card, definitions.latest_active, events))
 

@@ -15,9 +15,11 @@ from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuild_profile
 from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, fold_events
+from app.domain.state.extremes import Extremes
 from app.domain.state.firings import RuleFirings, add_firing
-from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
+from app.domain.state.measures import Measure, State, build_measure, from_aggregates
 from app.domain.state.redeemed import RedeemedRewards, add_redeemed
+from app.domain.state.windows import Window
 
 MAX_RECOMPUTED_EVENTS = 50_000
 """Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
@@ -107,7 +109,7 @@ def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[str]:
 
 def _value_of(state: State | None) -> object:
     # Two windows may list another number of instants, and have the same value.
-    return state.value if isinstance(state, Window) else state
+    return state.value if isinstance(state, Window | Extremes) else state
 
 
 def _text(row: Aggregate | None) -> str:

@@ -25,7 +25,9 @@ from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.evaluation import EvaluationContext, belongs, earliest_change_ms, next_change_ms
 from app.domain.segments.segments import Version
-from app.domain.state.measures import Total, Window
+from app.domain.state.measures import Total
+from app.domain.state.numbers import plain_number
+from app.domain.state.refilling import exhausted_from_ms, is_exhausted
 from app.domain.tiers.programs import TierProgramVersion
 
 from .derived import Derived
@@ -93,15 +95,11 @@ class Walk:
         return self.is_over or is_full or self.has_exhausted_window()
 
     def has_exhausted_window(self) -> bool:
-        """Return whether the list of a window is empty while more events follow in the window.
+        """Return whether the list of a window does not tell what follows when its next event leaves.
 
         The walk then stops, and the pass is due at once: the next round reads the next events of the window.
         """
-        for measure in self.active.windows:
-            state = self.derived.states.get(measure.key)
-            if isinstance(state, Window) and state.has_more and not state.instants:
-                return True
-        return False
+        return any(is_exhausted(self.derived.states.get(measure.key)) for measure in self.active.windows)
 
     def find_next_due(self, by_ms: int | None = None) -> int | None:
         """Return the next instant at which a result may change, or points expire, by time alone; None for never.
@@ -124,12 +122,9 @@ class Walk:
 
         The walk must not pass that instant without reading the next events of the window.
         """
-        ends = []
-        for measure in self.active.rule_windows:
-            state = self.derived.states.get(measure.key)
-            if isinstance(state, Window) and state.has_more and state.instants:
-                ends.append(state.instants[-1] + (measure.within_ms or 0))
-        return min(ends, default=None)
+        states = self.derived.states
+        ends = (exhausted_from_ms(measure, states.get(measure.key)) for measure in self.active.rule_windows)
+        return min((at for at in ends if at is not None), default=None)
 
     def context(self, at_ms: int) -> EvaluationContext:
         """Return what an evaluation depends on, as it is now. Later steps change it."""
@@ -168,7 +163,7 @@ class Walk:
     def totals(self) -> Totals:
         """Return the points that rules compare with."""
         earned = self.derived.states.get(EARNED_TOTAL.key)
-        return Totals(self.balance, Decimal(earned.value if isinstance(earned, Total) else 0))
+        return Totals(self.balance, Decimal(plain_number(earned.value) if isinstance(earned, Total) else 0))
 
     def note_asked(self) -> None:
         """Note the points with which rules were asked last: a rule on the balance fires when they have risen since."""

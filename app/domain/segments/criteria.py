@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
-from app.domain.state.measures import EventFilter, Measure
+from app.domain.state.measures import EventFilter, Measure, MeasureKind
 from app.domain.values.conditions import MEANING, Operator
 from app.domain.values.decimals import canonical
 from app.domain.values.instants import from_ms
@@ -22,8 +22,27 @@ class Metric(StrEnum):
 
     COUNT = "COUNT"
     SUM = "SUM"
+    AVG = "AVG"
+    MIN = "MIN"
+    MAX = "MAX"
+    COUNT_DISTINCT = "COUNT_DISTINCT"
     DAYS_SINCE_LAST = "DAYS_SINCE_LAST"
     DAYS_SINCE_FIRST = "DAYS_SINCE_FIRST"
+
+
+KINDS: Mapping[Metric, MeasureKind] = {
+    Metric.AVG: MeasureKind.AVERAGE,
+    Metric.MIN: MeasureKind.LEAST,
+    Metric.MAX: MeasureKind.GREATEST,
+    Metric.COUNT_DISTINCT: MeasureKind.DISTINCT,
+}
+"""The metrics of the values of a field, each with what its measure computes."""
+OF_FIELDS = frozenset({Metric.SUM, *KINDS})
+"""The metrics that read a field of events."""
+VALUES = frozenset({Metric.AVG, Metric.MIN, Metric.MAX})
+"""The metrics that have no value if no event has one. Such a pass does not match."""
+DAYS = frozenset({Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST})
+"""The metrics of the time since an event, in days."""
 
 
 class Never(StrEnum):
@@ -61,10 +80,10 @@ class EventCriterion:
     @cached_property
     def measure(self) -> Measure:
         """The measure that answers this criterion."""
-        if self.metric in (Metric.COUNT, Metric.SUM):
-            summed_field = self.summed_field if self.metric is Metric.SUM else None
-            return Measure(self.filter, summed_field, self.within_ms, meaning=self.meaning)
-        return Measure(self.filter, is_span=True, meaning=self.meaning)
+        if self.metric in DAYS:
+            return Measure(self.filter, is_span=True, meaning=self.meaning)
+        field = self.summed_field if self.metric in OF_FIELDS else None
+        return Measure(self.filter, field, self.within_ms, meaning=self.meaning, kind=KINDS.get(self.metric))
 
     def to_dict(self) -> dict[str, object]:
         """Return the criterion as the store and the API write it."""
@@ -82,7 +101,7 @@ class EventCriterion:
                 "sources": list(f.sources),
                 "metadata": [c.to_dict() for c in f.metadata],
                 "metric": self.metric.value,
-                "field": self.summed_field if self.metric is Metric.SUM else None,
+                "field": self.summed_field if self.metric in OF_FIELDS else None,
                 "currency": f.currency,
                 "operator": self.operator.value,
                 "value": canonical(self.value),

@@ -15,12 +15,29 @@ from functools import lru_cache
 
 from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
-from app.domain.state.measures import FirstAndLast, State, Window, expire_window
-from app.domain.state.numbers import Number, subtract_numbers
+from app.domain.state.distinct import Distinct
+from app.domain.state.extremes import Extremes
+from app.domain.state.measures import FirstAndLast, State, expire_state
+from app.domain.state.numbers import Mean, Number, Weight, subtract_numbers
+from app.domain.state.refilling import is_exhausted
+from app.domain.state.windows import Window, expire_window
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
+from app.domain.values.decimals import multiply_exactly
 from app.domain.values.instants import DAY_MS, to_ms
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, ListCriterion, Metric, Never, Not, SegmentCriterion
+from .criteria import (
+    DAYS,
+    VALUES,
+    All,
+    AnyOf,
+    Criteria,
+    EventCriterion,
+    ListCriterion,
+    Metric,
+    Never,
+    Not,
+    SegmentCriterion,
+)
 from .pass_criteria import PassCriterion
 
 MAX_SHOWN_CHARACTERS = 100
@@ -96,8 +113,9 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
     match leaf:
         case EventCriterion():
             state = _current_state(leaf, context)
-            if leaf.metric in (Metric.COUNT, Metric.SUM):
-                return 0 if state is None or isinstance(state, FirstAndLast) else state.value
+            if leaf.metric not in DAYS:
+                measured = _value_of(leaf, state)
+                return measured.value if isinstance(measured, Mean) else measured
             since = _since_ms(leaf, state, context)
             return None if since is None else elapsed_days(max(0, context.at_ms - since))
         case SegmentCriterion():
@@ -124,13 +142,13 @@ def next_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | No
     then reads the next events of the window.
     """
     state = context.states.get(leaf.measure.key)
-    if leaf.metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST):
+    if leaf.metric in DAYS:
         since = _since_ms(leaf, state, context)
         if since is None:
             return None
         return next((since + boundary for boundary in _boundaries(leaf) if since + boundary > context.at_ms), None)
     if leaf.within_ms is None or not isinstance(state, Window):
-        return None
+        return _next_change_of_values_ms(leaf, state, context)
     before = _satisfies(leaf, state.value)
     value = state.value
     for instant, weight in zip(state.instants, state.weights, strict=True):
@@ -142,18 +160,36 @@ def next_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | No
     return state.instants[-1] + leaf.within_ms if state.instants else context.at_ms
 
 
+def _next_change_of_values_ms(leaf: EventCriterion, state: State | None, context: EvaluationContext) -> int | None:
+    """Return the next change of a window that lists the extremes or the different values of events."""
+    if leaf.within_ms is None or not isinstance(state, Extremes | Distinct):
+        return None
+    gap, end = None, len(state.instants)
+    following: Sequence[Weight | None] = range(end - 1, -1, -1)
+    if isinstance(state, Extremes):
+        gap, following = state.first_gap, (*state.values[1:], None)
+        if gap == 0:
+            return context.at_ms
+    before = _satisfies(leaf, _value_of(leaf, state))
+    for index, value in enumerate(following):
+        is_last_of_instant = index + 1 == end or state.instants[index + 1] != state.instants[index]
+        if index + 1 == gap or (is_last_of_instant and _satisfies(leaf, value) != before):
+            return state.instants[index] + leaf.within_ms
+    return None
+
+
 def earliest_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:
     """Return a lower bound of `next_change_ms` at little cost; None for never."""
     state = context.states.get(leaf.measure.key)
-    if leaf.within_ms is None or not isinstance(state, Window) or not state.instants:
+    if leaf.within_ms is None or not isinstance(state, Window | Extremes | Distinct) or not state.instants:
         return next_change_ms(leaf, context)
-    return state.instants[0] + leaf.within_ms
+    return context.at_ms if is_exhausted(state) else state.instants[0] + leaf.within_ms
 
 
 def _matches_events(leaf: EventCriterion, context: EvaluationContext) -> bool:
     state = _current_state(leaf, context)
-    if leaf.metric in (Metric.COUNT, Metric.SUM):
-        return _satisfies(leaf, 0 if state is None or isinstance(state, FirstAndLast) else state.value)
+    if leaf.metric not in DAYS:
+        return _satisfies(leaf, _value_of(leaf, state))
     since = _since_ms(leaf, state, context)
     if since is None:
         is_lower_bound = leaf.operator in (Operator.GTE, Operator.GT)
@@ -168,7 +204,14 @@ def _current_state(leaf: EventCriterion, context: EvaluationContext) -> State | 
     state = context.states.get(leaf.measure.key)
     if isinstance(state, Window) and leaf.within_ms is not None:
         return expire_window(state, context.at_ms - leaf.within_ms)
-    return state
+    return None if state is None else expire_state(leaf.measure, state, context.at_ms)
+
+
+def _value_of(leaf: EventCriterion, state: State | None) -> Weight | None:
+    """Return the value of a state: 0 for a count or a sum over no events, None for other metrics over no values."""
+    if state is None or isinstance(state, FirstAndLast):
+        return None if leaf.metric in VALUES else 0
+    return state.value
 
 
 def _since_ms(leaf: EventCriterion, state: State | None, context: EvaluationContext) -> int | None:
@@ -213,8 +256,10 @@ COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
 }
 
 
-def _satisfies(leaf: EventCriterion, value: Number) -> bool:
-    return COMPARE[leaf.operator](value, leaf.value)
+def _satisfies(leaf: EventCriterion, value: Weight | None) -> bool:
+    if isinstance(value, Mean):
+        return bool(value.count) and COMPARE[leaf.operator](value.total, multiply_exactly(leaf.value, value.count))
+    return value is not None and COMPARE[leaf.operator](value, leaf.value)
 
 
 def _matches_pass(leaf: PassCriterion, context: EvaluationContext) -> bool:

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Category
-from app.domain.state.measures import EARNED, METADATA, SPENT, EventFilter
+from app.domain.state.distinct import MAX_DISTINCT
+from app.domain.state.measures import EARNED, METADATA, SOURCE, SPENT, EventFilter
 from app.domain.values.conditions import MEANING, check_steps, parse_metadata_condition, parse_operator
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal, read_number
@@ -17,6 +18,8 @@ from app.domain.values.text import parse_text
 from app.domain.values.windows import parse_between, parse_within
 
 from .criteria import (
+    DAYS,
+    OF_FIELDS,
     THRESHOLDS,
     All,
     AnyOf,
@@ -116,7 +119,7 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
         raise InvalidInput(Code.UNSUPPORTED, f"Give one of {', '.join(THRESHOLDS)}.", *path, "operator")
     if body.get("value") is None:
         raise InvalidInput(Code.REQUIRED, "Give the number to compare with.", *path, "value")
-    is_days_since = metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST)
+    is_days_since = metric in DAYS
     never = Never.__members__.get(str(body.get("never") or "SINCE_JOINED"))
     if never is None:
         raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Never)}.", *path, "never")
@@ -129,15 +132,20 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
     if within_ms is not None and (start_ms is not None or end_ms is not None):
         raise InvalidInput(Code.INVALID, "Give either within or between.", *path, "between")
     summed_field, currency = "amount", None
-    if metric is Metric.SUM:
+    if metric is Metric.COUNT_DISTINCT:
+        summed_field = _parse_counted_field(body.get("field"), state, *path, "field")
+    elif metric in OF_FIELDS:
         summed_field = _parse_summed_field(body.get("field") or "amount", state, *path, "field")
-    is_metadata = summed_field.startswith(METADATA)
+    is_metadata = summed_field.startswith(METADATA) and metric is not Metric.COUNT_DISTINCT
     value = (_parse_any_number if is_metadata else parse_decimal)(body["value"], *path, "value")
     if is_days_since and not 0 <= value <= 36_600:
         raise InvalidInput(Code.OUT_OF_RANGE, "Give 0 to 36,600 days.", *path, "value")
+    if metric is Metric.COUNT_DISTINCT and value > MAX_DISTINCT:
+        message = f"Punchcard counts up to {MAX_DISTINCT} different values. Give at most {MAX_DISTINCT}."
+        raise InvalidInput(Code.OUT_OF_RANGE, message, *path, "value")
     if body.get("currency") is not None:
         currency = parse_currency(body["currency"], *path, "currency")
-    elif metric is Metric.SUM and summed_field == "amount":
+    elif metric in OF_FIELDS and summed_field == "amount":
         currency = state.currency
     event_filter = EventFilter(
         types=parse_names(body.get("types"), (*path, "types"), parse_text),
@@ -163,6 +171,14 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
         never=never,
         meaning=state.stored_meaning or MEANING,
     )
+
+
+def _parse_counted_field(raw: object, state: _ParseState, *path: str) -> str:
+    """Return the field whose different values are counted."""
+    if raw != SOURCE and not (isinstance(raw, str) and raw.startswith(METADATA)):
+        message = f"Give the field whose different values are counted: {SOURCE} or {METADATA}<path>."
+        raise InvalidInput(Code.REQUIRED if raw is None else Code.UNKNOWN, message, *path)
+    return SOURCE if raw == SOURCE else _parse_summed_field(raw, state, *path)
 
 
 def _parse_summed_field(raw: object, state: _ParseState, *path: str) -> str:

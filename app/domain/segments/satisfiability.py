@@ -21,6 +21,7 @@ from app.domain.values.decimals import read_number
 from app.domain.values.instants import LATEST, parse_instant
 
 from .criteria import (
+    VALUES,
     All,
     AnyOf,
     Criteria,
@@ -181,12 +182,17 @@ def _outcomes(leaves: Sequence[Leaf], tiers: Collection[str]) -> set[tuple[bool,
 
 def _event_outcomes(leaves: Sequence[EventCriterion]) -> set[tuple[bool, ...]]:
     metric = leaves[0].metric
-    if metric is Metric.COUNT:
+    if metric in (Metric.COUNT, Metric.COUNT_DISTINCT):
         bounds = {leaf.value.to_integral_value(ROUND_FLOOR) + shift for leaf in leaves for shift in (-1, 0, 1, 2)}
         return {tuple(_compares(leaf, count) for leaf in leaves) for count in bounds | {Decimal(0)} if count >= 0}
-    if metric is Metric.SUM:
+    if metric is Metric.SUM or metric in VALUES:
         values = _around({leaf.value for leaf in leaves})
-        return {tuple(_compares(leaf, value) for leaf in leaves) for value in values}
+        if metric is not Metric.SUM and leaves[0].summed_field == "amount":
+            # Amounts are never negative as recorded.
+            values = [value for value in (*values, Decimal(0)) if value >= 0]
+        found = {tuple(_compares(leaf, value) for leaf in leaves) for value in values}
+        # Without a value, none of them holds.
+        return found | ({(False,) * len(leaves)} if metric in VALUES else set())
     edges = {leaf.value + shift for leaf in leaves for shift in (0, 1)}
     elapsed = [days for days in (*_around(edges, _SHORT), Decimal(0)) if days >= 0]
     return {
@@ -300,7 +306,9 @@ def _part(leaf: Leaf) -> str:
 def _reason(leaf: Leaf, tiers: Collection[str]) -> str:
     """Return why the result of a leaf never changes, and what to do."""
     if isinstance(leaf, EventCriterion):
-        if leaf.metric is Metric.COUNT:
+        if leaf.metric in VALUES:
+            return "recorded amounts are 0 or more. Compare with another amount, or leave the criterion out."
+        if leaf.metric in (Metric.COUNT, Metric.COUNT_DISTINCT):
             return "a count is a whole number from 0 on. Compare it with 1 or more, or leave the criterion out."
         return "days since an event are 0 or more. Compare with another number of days, or leave the criterion out."
     assert isinstance(leaf, PassCriterion)

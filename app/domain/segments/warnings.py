@@ -13,7 +13,7 @@ from app.domain.state.measures import METADATA
 from app.domain.values.conditions import VALUELESS, Operator
 from app.domain.values.paths import split_path
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Not
+from .criteria import OF_FIELDS, All, AnyOf, Criteria, EventCriterion, Metric, Not
 from .pass_criteria import RELATIVE_DATE_ADVICE, PassCriterion
 
 _RELATIVE_DATE = re.compile(
@@ -70,13 +70,14 @@ def _find_in_event_criterion(
             yield from _find_relative_dates(condition.value, at)
             for name, attribute in _find_attributes(criterion, types, condition.steps):
                 yield from _find_misfits(name, attribute, condition.operator, condition.value, at)
-    if criterion.metric is Metric.SUM and criterion.summed_field.startswith(METADATA):
+    reads_numbers = criterion.metric in OF_FIELDS and criterion.metric is not Metric.COUNT_DISTINCT
+    if reads_numbers and criterion.summed_field.startswith(METADATA):
         for name, attribute in _find_attributes(criterion, types, split_path(criterion.summed_field)[1:]):
             if attribute.type is not AttributeType.NUMBER:
                 message = (
                     f"The attribute '{attribute.name}' of '{name}' is a {attribute.type}, so it may hold no numbers."
                 )
-                yield Problem(Code.INVALID, f"{message} Sum another attribute.", (*path, "field"))
+                yield Problem(Code.INVALID, f"{message} Give another attribute.", (*path, "field"))
 
 
 def _find_attributes(

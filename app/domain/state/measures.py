@@ -1,38 +1,45 @@
 """Measures: the few numbers that a pass stores, so that a worker evaluates a criterion without reading events.
 
-There are three kinds:
+These are the states:
 
-- A *total* is a running count or sum.
+- A *total* is a running count, sum, mean, minimum or maximum over all time.
 - A *span* holds the first and the last instant.
 - A *window* covers the last N ms. It holds a running value and the next instants at which events leave the window, at
   most 100. So an event costs about the same for a pass with 20,000 events in the window as for one with 20. The events
   of one instant leave together, so the window holds their sum as one weight.
+- *Extremes* hold the minimum or maximum of a window, and those that follow it when it leaves the window.
+- *Distinct* values are those that occurred last, over all time or in a window.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property, reduce
 from hashlib import blake2b
 from itertools import chain
 
 from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event, signed
 from app.domain.values.conditions import MEANING, Condition
-from app.domain.values.decimals import ZERO
+from app.domain.values.decimals import add_exactly
 from app.domain.values.paths import Steps, split_path
 
 from .aggregates import Aggregate, AggregateKey, Aggregates
+from .distinct import Distinct, add_values, expire_values, hash_value, merge_values
 from .earned import earned_points, spent_points
-from .numbers import Number, add_numbers, subtract_numbers
+from .expiring import decimal_pairs, group_expiring
+from .extremes import Extremes, add_candidate, build_extremes, expire_candidates
+from .numbers import Mean, Weight, add_numbers
+from .windows import Window, build_window, expire_window, insert_expiring
 
-MAX_EXPIRING = 100
-"""Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
 EARNED, SPENT = "points.earned", "points.spent"
 """Summed fields: points given less reversals, and points redeemed or deducted less what was given back."""
 METADATA = "metadata."
 """Beginning of a summed field that is a path of the metadata."""
+SOURCE = "source"
+"""The source of events, as the field whose different values are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,9 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Running count or exact sum over all time."""
+    """Running count, exact sum or mean, minimum or maximum over all time."""
 
-    value: Number
+    value: Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +98,21 @@ class FirstAndLast:
     last_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Running value of a window, and the next events to leave it.
-
-    `instants` are the events' own instants in ms, ascending. `weights` are the sums of the events of each instant.
-    `has_more` is true if more events follow in the window after the last instant listed.
-    """
-
-    value: Number
-    instants: tuple[int, ...]
-    weights: tuple[Number, ...]
-    has_more: bool = False
+State = Total | FirstAndLast | Window | Extremes | Distinct
 
 
-State = Total | FirstAndLast | Window
+class MeasureKind(StrEnum):
+    """What a measure computes from the values of a field, as recorded. Events without a value do not count."""
+
+    AVERAGE = "AVERAGE"
+    LEAST = "LEAST"
+    GREATEST = "GREATEST"
+    DISTINCT = "DISTINCT"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Question about the events of a filter: a count, a sum or a span.
+    """Question about the events of a filter: a count, a sum, a span, or what `kind` says.
 
     A measure is a count if `summed_field` is None. It is over all time if `within_ms` is None, else over a window.
     `meaning` is that of the conditions, as the definition was stored with it.
@@ -121,6 +123,7 @@ class Measure:
     within_ms: int | None = None
     is_span: bool = False
     meaning: int = MEANING
+    kind: MeasureKind | None = None
 
     @cached_property
     def key(self) -> str:
@@ -130,6 +133,8 @@ class Measure:
         text = repr((self.filter, self.summed_field, self.within_ms, self.is_span))
         if self.meaning > 1 and self.reads_metadata:
             text += f", meaning {self.meaning}"
+        if self.kind is not None:
+            text += f", {self.kind}"
         return blake2b(text.encode(), digest_size=9).hexdigest()
 
     @property
@@ -140,7 +145,8 @@ class Measure:
     @cached_property
     def counts_made(self) -> bool:
         """Whether events that rules made count: if their type is named, and in sums of points and amounts."""
-        return bool(self.filter.types) or self.summed_field in ("points", EARNED, SPENT, "amount")
+        is_sum = self.kind is None and self.summed_field in ("points", EARNED, SPENT, "amount")
+        return is_sum or bool(self.filter.types)
 
     def matches(self, event: Event) -> bool:
         """Return whether the event counts in the measure."""
@@ -156,7 +162,12 @@ class Measure:
     @cached_property
     def sums_checkouts(self) -> bool:
         """Whether the measure sums the amounts of checkouts by their type: then it adds their differences, too."""
-        return self.summed_field == "amount" and CHECKOUT in self.filter.types
+        return self.kind is None and self.summed_field == "amount" and CHECKOUT in self.filter.types
+
+    @property
+    def is_extreme(self) -> bool:
+        """Whether the measure is a minimum or a maximum."""
+        return self.kind in (MeasureKind.LEAST, MeasureKind.GREATEST)
 
     def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
         """Return whether events of this type, category and currency may count in the measure."""
@@ -173,12 +184,45 @@ class Measure:
         """Whether the state follows from the aggregates of the pass, without reading its events."""
         return not self.filter.reads_events and self.within_ms is None and self.summed_field in (None, "amount")
 
-    def weight(self, event: Event) -> Number:
-        """Return the number that one matching event adds: 1 for a count, else the value of the summed field.
+    def join(self, a: Weight, b: Weight) -> Weight:
+        """Return the weight of two events together: the sum, or the more extreme of two values."""
+        if not self.is_extreme:
+            return add_numbers(a, b)
+        assert isinstance(a, Decimal)
+        assert isinstance(b, Decimal)
+        return max(a, b) if self.kind is MeasureKind.GREATEST else min(a, b)
 
-        The amounts of refunds and credits are negative. A path of the metadata may lead to several numbers, which are
-        added.
+    def numbers(self, event: Event) -> Sequence[Decimal]:
+        """Return the numbers of the field that an event has, as recorded; none without a value."""
+        match self.summed_field:
+            case "amount":
+                return () if event.amount is None else (event.amount,)
+            case "points":
+                found = event.points
+            case field if field in (EARNED, SPENT):
+                found = earned_points(event) if field == EARNED else spent_points(event)
+            case _:
+                return event.values_at(self._summed_steps).numbers
+        return (found,) if found else ()
+
+    def hashes(self, event: Event) -> Iterable[str]:
+        """Return the hashes of the different values of the field that an event has."""
+        values = (event.source,) if self.summed_field == SOURCE else event.values_at(self._summed_steps).values
+        return {found for found in map(hash_value, values) if found is not None}
+
+    def weight(self, event: Event) -> Weight | None:
+        """Return what one matching event adds: 1 to a count, else the value of the field; None if it has no value.
+
+        In a sum, the amounts of refunds and credits are negative, and an event without a value adds 0. A path of the
+        metadata may lead to several numbers, which are added.
         """
+        if self.kind is not None:
+            numbers = self.numbers(event)
+            if not numbers:
+                return None
+            if self.is_extreme:
+                return max(numbers) if self.kind is MeasureKind.GREATEST else min(numbers)
+            return Mean(reduce(add_exactly, numbers), len(numbers))
         if self.summed_field is None:
             return 1
         if self.summed_field == "amount":
@@ -201,112 +245,54 @@ def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -
             if state.first_ms <= at <= state.last_ms
             else FirstAndLast(min(state.first_ms, at), max(state.last_ms, at))
         )
-    weight = measure.weight(event)
-    if measure.within_ms is None:
-        return Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
-    if at <= at_ms - measure.within_ms:
+    if measure.within_ms is not None and at <= at_ms - measure.within_ms:
         return state
+    if measure.kind is MeasureKind.DISTINCT:
+        return add_values(state if isinstance(state, Distinct) else None, measure.hashes(event), at)
+    weight = measure.weight(event)
+    if weight is None:
+        return state
+    if measure.within_ms is None:
+        return Total(measure.join(state.value, weight) if isinstance(state, Total) else weight)
+    if measure.is_extreme:
+        assert isinstance(weight, Decimal)
+        is_greatest = measure.kind is MeasureKind.GREATEST
+        return add_candidate(state if isinstance(state, Extremes) else None, at, weight, is_greatest=is_greatest)
     if not isinstance(state, Window):
         return Window(weight, (at,), (weight,))
     # Expire first: the list is truncated to 100 instants, and the instants cut off must still be in the window.
-    return _insert_expiring(expire_window(state, at_ms - measure.within_ms), at, weight)
+    return insert_expiring(expire_window(state, at_ms - measure.within_ms), at, weight)
 
 
-def _insert_expiring(state: Window, at: int, weight: Number) -> Window:
-    value, instants, weights = add_numbers(state.value, weight), state.instants, state.weights
-    if state.has_more and (not instants or at > instants[-1]):
-        return Window(value, instants, weights, has_more=True)
-    index = bisect_left(instants, at)
-    if index < len(instants) and instants[index] == at:
-        total = add_numbers(weights[index], weight)
-        weights = (*weights[:index], total, *weights[index + 1 :])
-        return Window(value, instants, weights, has_more=state.has_more)
-    instants = (*instants[:index], at, *instants[index:])
-    weights = (*weights[:index], weight, *weights[index:])
-    if len(instants) > MAX_EXPIRING:
-        return Window(value, instants[:MAX_EXPIRING], weights[:MAX_EXPIRING], has_more=True)
-    return Window(value, instants, weights, has_more=state.has_more)
-
-
-def expire_window(state: Window, start_ms: int) -> Window:
-    """Return the window without the events that occurred at or before `start_ms`.
-
-    The list of instants must reach `start_ms`, unless `has_more` is false.
-    """
-    expired_count = bisect_right(state.instants, start_ms)
-    if not expired_count:
+def expire_state(measure: Measure, state: State, at_ms: int) -> State | None:
+    """Return the state without the events that have left the window at an instant; None if nothing is left."""
+    if measure.within_ms is None:
         return state
-    value = state.value
-    for weight in state.weights[:expired_count]:
-        value = subtract_numbers(value, weight)
-    return Window(value, state.instants[expired_count:], state.weights[expired_count:], has_more=state.has_more)
-
-
-def refill_window(state: Window, expiring: Iterable[tuple[int, Number]], has_more: bool) -> Window:
-    """Return the window with more (ms, weight) pairs at the end of its list, in ascending order. The value stays."""
-    pairs = list(expiring)
-    instants = (*state.instants, *(at for at, _ in pairs))
-    return Window(state.value, instants, (*state.weights, *(weight for _, weight in pairs)), has_more=has_more)
-
-
-def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int, Number]]:
-    """Return (ms, weight) of the matching events, ascending. The weight is the sum of all events of the instant.
-
-    `events` are in order of occurrence.
-    """
-    pairs: list[tuple[int, Number]] = []
-    for event in events:
-        if measure.matches(event):
-            at, weight = event.occurred_ms, measure.weight(event)
-            if pairs and pairs[-1][0] == at:
-                pairs[-1] = (at, add_numbers(pairs[-1][1], weight))
-            else:
-                pairs.append((at, weight))
-    return pairs
-
-
-def append_expiring(
-    pairs: Sequence[tuple[int, Number]], later: Sequence[tuple[int, Number]]
-) -> list[tuple[int, Number]]:
-    """Return the pairs of two lists of `group_expiring`, of which the second continues the first."""
-    if pairs and later and pairs[-1][0] == later[0][0]:
-        at_ms, weight = later[0]
-        return [*pairs[:-1], (at_ms, add_numbers(pairs[-1][1], weight)), *later[1:]]
-    return [*pairs, *later]
-
-
-def merge_expiring(
-    pairs: Sequence[tuple[int, Number]], others: Sequence[tuple[int, Number]]
-) -> list[tuple[int, Number]]:
-    """Return the pairs of two lists of `group_expiring` in one, of different events in any order."""
-    merged = dict(pairs)
-    for at_ms, weight in others:
-        merged[at_ms] = add_numbers(merged[at_ms], weight) if at_ms in merged else weight
-    return sorted(merged.items())
+    start_ms = at_ms - measure.within_ms
+    if isinstance(state, Window):
+        state = expire_window(state, start_ms)
+        return state if state.instants or state.has_more else None
+    if isinstance(state, Extremes):
+        return expire_candidates(state, start_ms)
+    return expire_values(state, start_ms) if isinstance(state, Distinct) else state
 
 
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
     matching = sorted((e for e in events if measure.matches(e)), key=lambda e: e.occurred_ms)
+    if measure.within_ms is not None:
+        matching = [event for event in matching if event.occurred_ms > at_ms - measure.within_ms]
+    if measure.kind is MeasureKind.DISTINCT:
+        return merge_values((event.occurred_ms, measure.hashes(event)) for event in matching)
     if measure.within_ms is None:
         state: State | None = None
         for event in matching:
             state = add_event(measure, state, event, at_ms)
         return state
-    start = at_ms - measure.within_ms
-    pairs = [pair for pair in group_expiring(measure, matching) if pair[0] > start]
-    if not pairs:
-        return None
-    value: Number = 0 if measure.summed_field is None else ZERO
-    for _, weight in pairs:
-        value = add_numbers(value, weight)
-    listed = pairs[:MAX_EXPIRING]
-    return Window(
-        value,
-        tuple(at for at, _ in listed),
-        tuple(weight for _, weight in listed),
-        has_more=len(pairs) > MAX_EXPIRING,
-    )
+    pairs = group_expiring(measure, matching)
+    if measure.is_extreme:
+        return build_extremes(decimal_pairs(pairs), is_greatest=measure.kind is MeasureKind.GREATEST)
+    return build_window(pairs)
 
 
 def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) -> State | None:
@@ -315,18 +301,35 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
     `made` are those of the events that rules made. Call it only if `measure.can_use_aggregates` is true.
     """
     state: State | None = None
+    weight: Weight | None
     for (kind, currency), row in rows_of(measure, aggregates, made):
         if kind in INTERNAL_TYPES or not measure.may_match(kind, row.category, currency):
             continue
-        if measure.is_span:
+        if measure.kind is not None:
+            weight = _row_weight(measure.kind, row)
+            if weight is not None:
+                state = Total(measure.join(state.value, weight) if isinstance(state, Total) else weight)
+        elif measure.is_span:
             first, last = row.first_ms, row.last_ms
             if isinstance(state, FirstAndLast):
                 first, last = min(first, state.first_ms), max(last, state.last_ms)
             state = FirstAndLast(first, last)
         else:
-            weight: Number = row.count if measure.summed_field is None else signed(kind, row.sum)
+            weight = row.count if measure.summed_field is None else signed(kind, row.sum)
             state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
+
+
+def _row_weight(kind: MeasureKind, row: Aggregate) -> Weight | None:
+    """Return what the amounts of one row weigh; None for a row without amounts."""
+    if row.min is None or row.max is None:
+        return None
+    match kind:
+        case MeasureKind.LEAST:
+            return row.min
+        case MeasureKind.GREATEST:
+            return row.max
+    return Mean(row.sum, row.count)
 
 
 def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[AggregateKey, Aggregate]]:

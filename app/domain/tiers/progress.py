@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.domain.segments.criteria import All, AnyOf, Criteria, EventCriterion, Metric, Not, SegmentCriterion
+from app.domain.segments.criteria import OF_FIELDS, All, AnyOf, Criteria, EventCriterion, Not, SegmentCriterion
 from app.domain.segments.evaluation import EvaluationContext, evaluate, measured_value
 from app.domain.segments.pass_criteria import PassCriterion
 from app.domain.values.conditions import Operator
@@ -74,7 +74,7 @@ def _describe(leaf: Criteria) -> str:
     if not isinstance(leaf, EventCriterion):
         return str(getattr(leaf, "field", ""))
     parts = [leaf.metric.value]
-    if leaf.metric is Metric.SUM:
+    if leaf.metric in OF_FIELDS:
         parts.append(leaf.summed_field)
     if leaf.filter.types or leaf.filter.categories:
         parts.append(f"of {', '.join([*leaf.filter.types, *leaf.filter.categories])}")

@@ -100,6 +100,11 @@ def subtract_exactly(a: Decimal, b: Decimal) -> Decimal:
     return WIDE.subtract(a, b)
 
 
+def multiply_exactly(a: Decimal, b: int) -> Decimal:
+    """Return the exact product of a number that `read_number` returned and a count."""
+    return WIDE.multiply(a, Decimal(b))
+
+
 def add(a: Decimal, b: Decimal) -> Decimal:
     """Return the exact sum. Raises decimal.Inexact if it has more than 34 digits."""
     return EXACT.add(a, b)

@@ -51,11 +51,14 @@ class PathValues:
         return _SEPARATOR.join(value for value in self.values if isinstance(value, str))
 
     @cached_property
+    def numbers(self) -> Sequence[Decimal]:
+        """The numbers, exactly, including texts that hold a number."""
+        return [number for number in map(read_number, self.values) if number is not None]
+
+    @cached_property
     def total(self) -> Decimal:
-        """The exact sum of the numbers, including texts that hold a number."""
+        """The exact sum of the numbers."""
         total = ZERO
-        for value in self.values:
-            number = read_number(value)
-            if number is not None:
-                total = add_exactly(total, number)
+        for number in self.numbers:
+            total = add_exactly(total, number)
         return total

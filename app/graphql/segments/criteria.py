@@ -61,15 +61,16 @@ class EventCriterion:
     )
     field: str | None = strawberry.field(
         default=None,
-        description='Value that `SUM` adds up: "amount", "points", "points.earned", "points.spent" or "metadata.<path>". '
-        'Default: "amount". "points.earned" are points given, less those taken back; "points.spent" are points used, less '
-        "those given back. Numbers are added exactly, those of all elements of a list too. Text that is a number counts as "
-        "that number, any other value as 0.",
+        description='Value that `SUM`, `AVG`, `MIN` and `MAX` read: "amount", "points", "points.earned", "points.spent" or '
+        '"metadata.<path>". Default: "amount". "points.earned" are points given, less those taken back; "points.spent" are '
+        "points used, less those given back. Numbers are added exactly, those of all elements of a list too. Text that is "
+        'a number counts as that number, any other value is left out. For `COUNT_DISTINCT`: "source" or "metadata.<path>", '
+        "required. Equal texts, equal numbers, and true or false count once.",
     )
     currency: str | None = strawberry.field(
         default=None,
         description="Currency of the events to match: a code of ISO 4217. Default: the currency of the workspace for "
-        "a sum of amounts, else any.",
+        "metrics of amounts, else any.",
     )
     operator: ComparisonOperator = strawberry.field(
         default=ComparisonOperator.GTE,
@@ -77,7 +78,7 @@ class EventCriterion:
     )
     value: RawDecimal = strawberry.field(
         description="Number to compare with. For `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`: days of 24 hours, from 0 "
-        "to 36,600."
+        "to 36,600. For `COUNT_DISTINCT`: at most 100."
     )
     within: RollingWindow | None = strawberry.field(
         default=None,
@@ -208,8 +209,8 @@ class EventCriteria:
     )
     metric: EventMetric = strawberry.field(description="Number to measure.")
     field: str | None = strawberry.field(
-        description='Value that `SUM` adds up: "amount", "points", "points.earned", "points.spent" or "metadata.<path>". '
-        "Null for other metrics."
+        description='Value that the metric reads: "amount", "points", "points.earned", "points.spent", "source" or '
+        '"metadata.<path>". Null for metrics that read none.'
     )
     currency: str | None = strawberry.field(description="Currency of the events to match. Null means any.")
     operator: ComparisonOperator = strawberry.field(description="Comparison with `value`.")

@@ -104,6 +104,10 @@ describe_enum(
     {
         "COUNT": "Number of matching events.",
         "SUM": "Sum of `field` over the matching events. In a sum of amounts, refunds and credits subtract.",
+        "AVG": "Average of `field` over the matching events that have a value, as recorded.",
+        "MIN": "Smallest `field` of the matching events that have a value, as recorded.",
+        "MAX": "Greatest `field` of the matching events that have a value, as recorded.",
+        "COUNT_DISTINCT": "Number of different values of `field`, up to 100. More count as 101.",
         "DAYS_SINCE_LAST": "Time since the last matching event, in days of 24 hours. Takes no `within`.",
         "DAYS_SINCE_FIRST": "Time since the first matching event, in days of 24 hours. Takes no `within`.",
     },

@@ -13,11 +13,14 @@ from app.domain.events.events import SPEND_CATEGORY, Category
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
+from app.domain.state.distinct import Distinct
+from app.domain.state.extremes import Extremes
 from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
-from app.domain.state.measures import FirstAndLast, State, Total, Window
-from app.domain.state.numbers import Number
+from app.domain.state.measures import FirstAndLast, State, Total
+from app.domain.state.numbers import Mean, Number, Weight
 from app.domain.state.redeemed import Redeemed
+from app.domain.state.windows import Window
 from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -146,31 +149,50 @@ def _aggregate_from_doc(doc: Doc) -> Aggregate:
 
 
 def state_to_doc(state: State) -> Doc:
-    """Return the document of a measure's state: {t} a total, {f, l} first and last instant, {v, i, w, m} a window."""
+    """Return the document of a measure's state.
+
+    {t} is a total, {f, l} first and last instant, {v, i, w, m} a window, {x, i, g, u} extremes with the indexes of gaps and
+    whether the greatest value is sought, and {h, i} distinct values. A mean is a list of its sum and its count.
+    """
     match state:
         case Total(value):
-            return {"t": to_bson(value)}
+            return {"t": _weight_to_bson(value)}
         case FirstAndLast(first, last):
             return {"f": first, "l": last}
         case Window():
             return {
-                "v": to_bson(state.value),
+                "v": _weight_to_bson(state.value),
                 "i": list(state.instants),
-                "w": [to_bson(weight) for weight in state.weights],
+                "w": [_weight_to_bson(weight) for weight in state.weights],
                 "m": state.has_more,
             }
+        case Extremes():
+            return {
+                "x": [to_bson(value) for value in state.values],
+                "i": list(state.instants),
+                "g": [index for index, has_gap in enumerate(state.gaps) if has_gap],
+                "u": state.is_greatest,
+            }
+        case Distinct(hashes, instants):
+            return {"h": list(hashes), "i": list(instants)}
 
 
 def state_from_doc(doc: Doc) -> State:
     """Return the measure's state of a document."""
     if "t" in doc:
-        return Total(_number_from_bson(doc["t"]))
+        return Total(_weight_from_bson(doc["t"]))
     if "f" in doc:
         return FirstAndLast(doc["f"], doc["l"])
+    if "x" in doc:
+        values = tuple(Decimal(_number_from_bson(value)) for value in doc["x"])
+        gaps = tuple(index in doc["g"] for index in range(len(values)))
+        return Extremes(tuple(doc["i"]), values, gaps, is_greatest=doc["u"])
+    if "h" in doc:
+        return Distinct(tuple(doc["h"]), tuple(doc["i"]))
     return Window(
-        value=_number_from_bson(doc["v"]),
+        value=_weight_from_bson(doc["v"]),
         instants=tuple(doc["i"]),
-        weights=tuple(_number_from_bson(w) for w in doc["w"]),
+        weights=tuple(_weight_from_bson(w) for w in doc["w"]),
         has_more=doc["m"],
     )
 
@@ -267,6 +289,14 @@ def pending_from_docs(docs: Sequence[Doc]) -> Pending:
         )
         for doc in docs
     }
+
+
+def _weight_to_bson(value: Weight) -> Any:
+    return [to_bson(value.total), value.count] if isinstance(value, Mean) else to_bson(value)
+
+
+def _weight_from_bson(value: Any) -> Weight:
+    return Mean(Decimal(_number_from_bson(value[0])), value[1]) if isinstance(value, list) else _number_from_bson(value)
 
 
 def _number_from_bson(value: Any) -> Number:

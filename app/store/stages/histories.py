@@ -12,8 +12,8 @@ from functools import partial
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.fold.prefetch import Family
 from app.domain.passes.passes import Pass
+from app.domain.state.expiring import Expiring
 from app.domain.state.measures import Measure
-from app.domain.state.numbers import Number
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
@@ -105,9 +105,7 @@ class HistoryQueries(PendingQueries):
             for card, roots in roots_by_pass
         }
 
-    async def expiring_events(
-        self, card: Pass, measure: Measure, after_ms: int
-    ) -> tuple[list[tuple[int, Number]], bool]:
+    async def expiring_events(self, card: Pass, measure: Measure, after_ms: int) -> tuple[Sequence[Expiring], bool]:
         """Return what leaves a window next, as `read_expiring` does. Index: {workspace, pass, occurred_at, _id}."""
         read = partial(self._read_docs, self._events)
         return await read_expiring(read, card, measure, after_ms, batch_size=HISTORY_BATCH_SIZE)

@@ -9,8 +9,10 @@ from app.domain.events.events import Event
 from app.domain.fold.copies import TooMuchToRead
 from app.domain.fold.prefetch import WindowPage
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import MAX_EXPIRING, Measure, append_expiring, group_expiring, merge_expiring
-from app.domain.state.numbers import Number
+from app.domain.state.expiring import Expiring, append_expiring, group_expiring, merge_expiring
+from app.domain.state.measures import Measure
+from app.domain.state.refilling import cut_page, page_end_ms
+from app.domain.state.windows import MAX_EXPIRING
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.counting import counting_in
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks
@@ -32,18 +34,24 @@ class ReadSorted(Protocol):
 
 async def read_expiring(
     read: ReadSorted, card: Pass, measure: Measure, after_ms: int, *, batch_size: int
-) -> tuple[list[tuple[int, Number]], bool]:
+) -> tuple[Sequence[Expiring], bool]:
     """Return what leaves a window next, among counted events after `after_ms`, and whether more follow.
 
-    Index: {workspace, pass, occurred_at, _id}, read in batches until 100 instants are complete.
+    Index: {workspace, pass, occurred_at, _id}, read in batches until 100 instants, or those of a gap, are complete.
     """
-    pairs: list[tuple[int, Number]] = []
+    pairs: list[Expiring] = []
+    end_ms = page_end_ms(card.measures.get(measure.key), after_ms)
+    before = {} if end_ms is None else {"$lt": from_ms(end_ms)}
     read_ms, after_id = after_ms + 1, ""
     as_counting = counting_in(card)
     made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
     in_outbox = group_expiring(measure, made)
     while True:
-        where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
+        where: Doc = {
+            "workspace": card.workspace_id,
+            "pass": card.id,
+            "occurred_at": {"$gte": from_ms(read_ms), **before},
+        }
         if after_id:
             where |= {"occurred_at": from_ms(read_ms), "_id": {"$gt": after_id}}
         docs = await read(where, sort=(("occurred_at", 1), ("_id", 1)), limit=batch_size)
@@ -57,10 +65,9 @@ async def read_expiring(
             next_ms, next_id = to_ms(docs[-1]["occurred_at"]), docs[-1]["_id"]
         else:
             next_ms, next_id = read_ms + 1, ""
-        pairs = append_expiring(pairs, group_expiring(measure, list(filter(None, map(as_counting, docs)))))
-        if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
-            pairs = merge_expiring(pairs, in_outbox)
-            return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
+        pairs = append_expiring(measure, pairs, group_expiring(measure, list(filter(None, map(as_counting, docs)))))
+        if (end_ms is None and len(pairs) > MAX_EXPIRING) or not (is_full or after_id):
+            return cut_page(merge_expiring(measure, pairs, in_outbox), end_ms)
         read_ms, after_id = next_ms, next_id
 
 

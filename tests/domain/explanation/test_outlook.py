@@ -13,11 +13,10 @@ from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.explanation.outlook import MAX_OUTLOOK_DAYS, MAX_OUTLOOK_INSTANTS, Outlook, look_ahead
 from app.domain.fold.copies import Found, Reading, TooMuchToRead, finish
-from app.domain.fold.prefetch import WindowPage
+from app.domain.fold.prefetch import build_page
 from app.domain.passes.passes import Pass
 from app.domain.rules.texts import PlainTexts
 from app.domain.rules.triggers import SegmentTrigger
-from app.domain.state.measures import MAX_EXPIRING, group_expiring
 from app.domain.values.instants import DAY_MS
 from tests.domain.fold.rule_walks import RuleSimulation, after_days, defined, fixed, rule, segment
 from tests.domain.fold.test_advance import (
@@ -41,11 +40,10 @@ CRITERIA: tuple[dict[str, object], ...] = (
 
 def read_from(counted: Sequence[Event], reading: Reading) -> Found:
     """Answer a read from a list of events."""
-    pages = {}
-    for key, (measure, after_ms) in reading.windows.items():
-        later = sorted((e for e in counted if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
-        pairs = group_expiring(measure, later)
-        pages[key] = WindowPage(after_ms, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
+    pages = {
+        key: build_page(reading.card, measure, after_ms, counted)
+        for key, (measure, after_ms) in reading.windows.items()
+    }
     return Found(history=counted if reading.history else None, pages=pages)
 
 

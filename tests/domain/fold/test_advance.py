@@ -15,12 +15,12 @@ from app.domain.events.decided import with_decision
 from app.domain.events.events import TOMBSTONES, Category, Event, Origin
 from app.domain.events.ordering import without_waiting
 from app.domain.fold.advance import Advanced, advance
-from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
+from app.domain.fold.prefetch import Family, build_page, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.rules.texts import Texts
 from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Version
-from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
+from app.domain.state.windows import MAX_EXPIRING, Window
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle
 
@@ -110,11 +110,9 @@ class PassSimulation:
         ready = without_waiting(ordered, ())
         batch = ready if limit is None else ready[:limit]
         wanted = find_prefetch(self.card, self.definitions, batch, now_ms)
-        pages = {}
-        for key, (measure, after) in wanted.windows.items():
-            later = [e for e in sorted(self.counted, key=lambda e: e.occurred_at) if e.occurred_ms > after]
-            pairs = group_expiring(measure, later)
-            pages[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
+        pages = {
+            key: build_page(self.card, measure, after, self.counted) for key, (measure, after) in wanted.windows.items()
+        }
         has_history, roots = wanted.history, set(wanted.families)
         for _ in range(MAX_REPEATS):
             done = advance(

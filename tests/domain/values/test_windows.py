@@ -26,7 +26,7 @@ from tests.domain.fold.test_advance import (
 
 @pytest.fixture(scope="module", autouse=True)
 def _two_expiring_events() -> object:
-    names = ("app.domain.state.measures", "app.domain.fold.derived", "tests.domain.fold.test_advance")
+    names = ("app.domain.state.windows", "app.domain.state.refilling")
     patches = [patch(f"{name}.MAX_EXPIRING", 2) for name in names]
     for each in patches:
         each.start()
