@@ -44,6 +44,16 @@ CRITERIA: dict[str, dict[str, Any]] = {
     "in_1997": on_events(between={"from": "1997-01-01T00:00:00Z", "to": "1998-01-01T00:00:00Z"}, value=2),
     "by_metadata": on_events(metadata=[{"path": "store", "operator": "EQ", "value": "north"}], value=1),
     "sum_of_metadata": on_events(metric="SUM", field="metadata.items", value=5),
+    "average": on_events(metric="AVG", operator="GT", value=30, within={"days": 300}),
+    "smallest": on_events(metric="MIN", operator="LTE", value=12, within={"days": 400}),
+    "greatest": on_events(metric="MAX", operator="GTE", value=40, within={"days": 250}),
+    "different": on_events(metric="COUNT_DISTINCT", field="metadata.items", value=2, within={"days": 500}),
+    "again": {
+        "sequence": {
+            "steps": [{"event": {"types": ["purchase"]}}, {"event": {"types": ["purchase"]}, "withinDays": 60}],
+            "within": {"days": 365},
+        }
+    },
     "by_source": on_events(sources=["shop"], value=1),
     "points": on_pass("pointsBalance", "GTE", 50),
     "tier": on_pass("tier", "EQ", "silver"),

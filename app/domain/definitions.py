@@ -15,7 +15,7 @@ from app.domain.rules.matching import iter_rule_measures, nth_measure
 from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
-from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
+from app.domain.segments.criteria import Criteria, MeasuredCriterion, iter_leaves
 from app.domain.segments.segments import (
     DefinitionKind,
     Version,
@@ -45,7 +45,7 @@ class ActiveDefinitions:
 
     ordered: tuple[Version | TierProgramVersion, ...]
     rules: tuple[RuleVersion, ...]
-    event_criteria: tuple[EventCriterion, ...]
+    event_criteria: tuple[MeasuredCriterion, ...]
     measures: tuple[Measure, ...]
     rewards: Mapping[str, RewardVersion] = field(default_factory=dict)
 
@@ -270,11 +270,11 @@ def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
     return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
 
 
-def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[EventCriterion]:
+def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[MeasuredCriterion]:
     """Iterate over the event criteria of all versions."""
     for version in versions:
         for tree in criteria_of(version):
-            yield from (leaf for leaf in iter_leaves(tree) if isinstance(leaf, EventCriterion))
+            yield from (leaf for leaf in iter_leaves(tree) if isinstance(leaf, MeasuredCriterion))
 
 
 def references_of(version: DefinitionVersion) -> set[str]:

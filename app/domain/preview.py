@@ -19,7 +19,7 @@ from app.domain.fold.derived import Derived
 from app.domain.fold.prefetch import may_match
 from app.domain.passes.passes import Pass
 from app.domain.rules.rules import RuleVersion
-from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
+from app.domain.segments.criteria import Criteria, MeasuredCriterion, iter_leaves
 from app.domain.segments.evaluation import belongs, context_of
 from app.domain.segments.segments import SILENT, TIER_PROGRAM, Version, find_references, sort_by_references
 from app.domain.state.measures import Measure
@@ -119,7 +119,7 @@ class Preview:
 
     @cached_property
     def _measures(self) -> Mapping[str, Measure]:
-        leaves = [leaf for leaf in iter_leaves(self.version.criteria) if isinstance(leaf, EventCriterion)]
+        leaves = [leaf for leaf in iter_leaves(self.version.criteria) if isinstance(leaf, MeasuredCriterion)]
         return {leaf.measure.key: leaf.measure for leaf in leaves}
 
     def is_behind(self, card: Pass) -> bool:

@@ -17,6 +17,7 @@ from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
+from app.domain.state.completed import Completed
 from app.domain.state.distinct import Distinct
 from app.domain.state.extremes import Extremes
 from app.domain.state.lots import Lot
@@ -174,6 +175,7 @@ aggregates = st.dictionaries(
     max_size=4,
 )
 expiring = st.lists(st.tuples(millis, numbers), max_size=8)
+steps_taken = st.lists(st.none() | st.tuples(millis, st.integers(0, 99), words), min_size=2, max_size=5).map(tuple)
 states: st.SearchStrategy[State] = (
     st.builds(Total, numbers)
     | st.builds(FirstAndLast, millis, millis)
@@ -186,6 +188,7 @@ states: st.SearchStrategy[State] = (
             is_greatest=True,
         )
     )
+    | st.builds(Completed, steps_taken, steps_taken)
     | st.lists(st.tuples(words, millis), min_size=1, max_size=4).map(
         lambda listed: Distinct(*zip(*listed, strict=True))
     )

@@ -19,7 +19,8 @@ from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import Redemption, RedemptionStatus
 from app.domain.rewards.rewards import LabelledReward, RewardVersion
 from app.domain.segments.evaluation import context_of
-from app.domain.state.measures import Measure, State, build_measure, from_aggregates
+from app.domain.state.from_rows import from_aggregates
+from app.domain.state.measures import Measure, State, build_measure
 from app.domain.state.redeemed import Redeemed
 from app.domain.state.refilling import has_lost_value
 from app.domain.values.decimals import ZERO, subtract_exactly

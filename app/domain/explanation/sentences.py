@@ -19,8 +19,9 @@ from app.domain.segments.criteria import (
     SegmentCriterion,
 )
 from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.segments.sequences import SequenceCriterion
 from app.domain.state.distinct import MAX_DISTINCT, MAX_LISTED_VALUES
-from app.domain.state.measures import EARNED, SPENT
+from app.domain.state.measures import EARNED, SPENT, EventFilter
 from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import canonical
 from app.domain.values.instants import from_ms
@@ -104,6 +105,9 @@ def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated:
         case EventCriterion():
             asked = _asked(leaf.operator, leaf.value, negated=negated)
             return f"{_event_text(leaf, part, zone)} (it takes {asked}{_unit(leaf)})"
+        case SequenceCriterion():
+            wanted = "not all of them" if negated else "all of them"
+            return f"it took {part.measured} of {len(leaf.steps)} steps: {_steps_text(leaf)} (it takes {wanted})"
         case PassCriterion():
             value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
             return f"its {leaf.field} {value} (it takes {_asked(leaf.operator, leaf.value, negated=negated)})"
@@ -118,10 +122,10 @@ def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated:
 
 
 def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
-    events, where = _events_text(leaf), _window_text(leaf, zone)
+    events, where = _events_text(leaf.filter), _window_text(leaf, zone)
     match leaf.metric:
         case Metric.COUNT:
-            return f"it has {_value_text(part.measured)} {_events_text(leaf, part.measured == 1)}{where}"
+            return f"it has {_value_text(part.measured)} {_events_text(leaf.filter, part.measured == 1)}{where}"
         case Metric.SUM:
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
             comes = "comes" if leaf.summed_field == "amount" else "come"
@@ -147,8 +151,17 @@ def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
     assert_never(leaf.metric)
 
 
-def _events_text(leaf: EventCriterion, is_single: bool = False) -> str:
-    f = leaf.filter
+def _steps_text(leaf: SequenceCriterion) -> str:
+    steps = []
+    for step in leaf.steps:
+        days = step.within_days
+        limit = "" if days is None else f" within {days} day{'' if days == 1 else 's'}"
+        steps.append(f"{_events_text(step.filter, is_single=True)}{limit}")
+    text = ", then ".join(steps)
+    return text if leaf.within_ms is None else f"{text}, the last one{_rolling_text(leaf.within_ms)}"
+
+
+def _events_text(f: EventFilter, is_single: bool = False) -> str:
     kinds = [*f.types, *(each.value.lower() for each in f.categories)]
     text = f"{_listed(kinds)} event" if kinds else "event"
     text = text if is_single else f"{text}s"
@@ -159,11 +172,15 @@ def _events_text(leaf: EventCriterion, is_single: bool = False) -> str:
 
 def _window_text(leaf: EventCriterion, zone: ZoneInfo) -> str:
     if leaf.within_ms is not None:
-        [(unit, number)] = within_dict(leaf.within_ms).items()
-        return f" in the last {f'{number} {unit}' if number != 1 else unit.removesuffix('s')}"
+        return _rolling_text(leaf.within_ms)
     start_ms, end_ms = leaf.filter.from_ms, leaf.filter.to_ms
     text = "" if start_ms is None else f" from {_instant_text(start_ms, zone)}"
     return text if end_ms is None else f"{text} before {_instant_text(end_ms, zone)}"
+
+
+def _rolling_text(within_ms: int) -> str:
+    [(unit, number)] = within_dict(within_ms).items()
+    return f" in the last {f'{number} {unit}' if number != 1 else unit.removesuffix('s')}"
 
 
 def _field_text(leaf: EventCriterion) -> str:

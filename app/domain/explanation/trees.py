@@ -17,12 +17,15 @@ from app.domain.segments.criteria import (
     Criteria,
     EventCriterion,
     ListCriterion,
+    MeasuredCriterion,
     Metric,
     Not,
     SegmentCriterion,
 )
 from app.domain.segments.evaluation import EvaluationContext, Value, evaluate, measured_value
 from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.segments.sequences import SequenceCriterion
+from app.domain.values.conditions import Operator
 
 
 class PartKind(StrEnum):
@@ -32,6 +35,7 @@ class PartKind(StrEnum):
     ANY = "ANY"
     NOT = "NOT"
     EVENT = "EVENT"
+    SEQUENCE = "SEQUENCE"
     PASS = "PASS"
     SEGMENT = "SEGMENT"
     LIST = "LIST"
@@ -84,6 +88,18 @@ def explain(criteria: Criteria, context: EvaluationContext) -> Part:
                 since_joined=criteria.metric is Metric.DAYS_SINCE_LAST and criteria.measure.key not in context.states,
                 window_ms=window_of(criteria, context.at_ms),
             )
+        case SequenceCriterion():
+            return Part(
+                PartKind.SEQUENCE,
+                criteria,
+                holds,
+                measured=measured_value(criteria, context),
+                operator=Operator.GTE.value,
+                threshold=len(criteria.steps),
+                window_ms=None
+                if criteria.within_ms is None
+                else (context.at_ms - criteria.within_ms + 1, context.at_ms),
+            )
         case PassCriterion():
             return Part(
                 PartKind.PASS,
@@ -116,14 +132,15 @@ def window_of(criterion: EventCriterion, at_ms: int) -> tuple[int | None, int | 
 
 def events_span(part: Part) -> tuple[int | None, int | None] | None:
     """Return the first and the last instant at which events may count in a part; None if it counts no events."""
-    if not isinstance(part.criteria, EventCriterion):
-        return None
-    return part.window_ms or (None, None)
+    if isinstance(part.criteria, SequenceCriterion):
+        # The window holds the last step only.
+        return None, None if part.window_ms is None else part.window_ms[1]
+    return part.window_ms or (None, None) if isinstance(part.criteria, EventCriterion) else None
 
 
 def matches_part(part: Part, event: Event) -> bool:
     """Return whether an event counts in a part, apart from its window."""
-    return isinstance(part.criteria, EventCriterion) and part.criteria.measure.matches(event)
+    return isinstance(part.criteria, MeasuredCriterion) and part.criteria.measure.matches(event)
 
 
 def iter_parts(part: Part) -> Iterator[Part]:
@@ -151,6 +168,6 @@ def deciding_leaves(part: Part, *, negated: bool = False) -> list[tuple[Part, bo
             all_count = part.holds == (part.kind is PartKind.ALL)
             children = [each for each in part.children if all_count or each.holds == part.holds]
             return [leaf for child in children for leaf in deciding_leaves(child, negated=negated)]
-        case PartKind.EVENT | PartKind.PASS | PartKind.SEGMENT | PartKind.LIST:
+        case PartKind.EVENT | PartKind.SEQUENCE | PartKind.PASS | PartKind.SEGMENT | PartKind.LIST:
             return [(part, negated)]
     assert_never(part.kind)

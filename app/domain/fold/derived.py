@@ -24,8 +24,9 @@ from app.domain.passes.profiles import (
 from app.domain.state.accounts import points_account_of, rebuild_account
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
+from app.domain.state.from_rows import from_aggregates
 from app.domain.state.lots import ExpiredLot, Matured
-from app.domain.state.measures import Measure, State, add_event, build_measure, expire_state, from_aggregates
+from app.domain.state.measures import Measure, OrderedMeasure, State, add_event, build_measure, expire_state
 from app.domain.state.points_in_order import can_count_in_order
 from app.domain.state.redeemed import RedeemedRewards, add_redeemed, count_redeemed
 from app.domain.state.refilling import refill
@@ -110,7 +111,11 @@ class Derived:
         self.families.setdefault(event.family, []).append(event)
         for measure in measures:
             if measure.matches(event):
-                state = add_event(measure, self.states.get(measure.key), event, at_ms)
+                state = self.states.get(measure.key)
+                if isinstance(measure, OrderedMeasure) and measure.is_in_doubt(state, event):
+                    state = measure.build([*self.counted, event])
+                else:
+                    state = add_event(measure, state, event, at_ms)
                 if state is not None:
                     self.states[measure.key] = state
         self._applied.append(event)

@@ -15,7 +15,8 @@ from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
 from app.domain.state.expiring import Expiring, group_expiring
-from app.domain.state.measures import Measure, rows_of
+from app.domain.state.from_rows import rows_of
+from app.domain.state.measures import Measure
 from app.domain.state.points_in_order import needs_history
 from app.domain.state.refilling import cut_page, page_end_ms, page_start_ms
 

@@ -17,7 +17,8 @@ from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, fold_events
 from app.domain.state.extremes import Extremes
 from app.domain.state.firings import RuleFirings, add_firing
-from app.domain.state.measures import Measure, State, build_measure, from_aggregates
+from app.domain.state.from_rows import from_aggregates
+from app.domain.state.measures import Measure, State, build_measure
 from app.domain.state.redeemed import RedeemedRewards, add_redeemed
 from app.domain.state.windows import Window
 

@@ -22,7 +22,7 @@ from app.domain.rules.terms import net_amount
 from app.domain.rules.texts import PlainTexts, Texts
 from app.domain.segments.causes import Step, collect_values, find_cause, find_list_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
-from app.domain.segments.criteria import EventCriterion
+from app.domain.segments.criteria import MeasuredCriterion
 from app.domain.segments.evaluation import EvaluationContext, belongs, earliest_change_ms, next_change_ms
 from app.domain.segments.segments import Version
 from app.domain.state.measures import Total
@@ -107,7 +107,7 @@ class Walk:
         With `by_ms`, the result is exact only if it lies at or before `by_ms`. This is faster.
         """
         context = self.context(self.at_ms)
-        leaves: Iterable[EventCriterion] = self.active.event_criteria
+        leaves: Iterable[MeasuredCriterion] = self.active.event_criteria
         if by_ms is not None:
             lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
             leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]

@@ -11,7 +11,7 @@ from app.domain.events.events import Event
 from app.domain.passes.lists import changes_list
 from app.domain.state.measures import add_event
 
-from .criteria import Criteria, EventCriterion, iter_leaves
+from .criteria import Criteria, MeasuredCriterion, iter_leaves
 from .evaluation import EvaluationContext, Value, evaluate, measured_value
 from .segments import DefinitionChange
 
@@ -108,7 +108,7 @@ def collect_values(criteria: Criteria, context: EvaluationContext) -> tuple[Valu
 
 def _find_removed_event(criteria: Criteria, removed: Sequence[Event]) -> Event:
     """Return the last removed event that the criteria had counted; if none, the last removed event."""
-    measures = [leaf.measure for leaf in iter_leaves(criteria) if isinstance(leaf, EventCriterion)]
+    measures = [leaf.measure for leaf in iter_leaves(criteria) if isinstance(leaf, MeasuredCriterion)]
     relevant = [event for event in removed if any(measure.matches(event) for measure in measures)]
     return (relevant or removed)[-1]
 
@@ -116,7 +116,7 @@ def _find_removed_event(criteria: Criteria, removed: Sequence[Event]) -> Event:
 def _find_deciding_event(criteria: Criteria, is_member: bool, step: Step, after: EvaluationContext) -> Event:
     """Return the first event of the step after which the result is `is_member`; if none, the last relevant event."""
     states, deciding = dict(step.before.states), step.events[-1]
-    event_criteria = [leaf for leaf in iter_leaves(criteria) if isinstance(leaf, EventCriterion)]
+    event_criteria = [leaf for leaf in iter_leaves(criteria) if isinstance(leaf, MeasuredCriterion)]
     measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
     for event in step.events:
         matching = {key: measure for key, measure in measures.items() if measure.matches(event)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import Operator
 
 from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
+from .sequences import SequenceCriterion
 
 MAX_WALK_COMPARISONS = 50_000
 """Comparisons after which a walk stops, about 50 ms. The next round continues where the walk stopped."""
@@ -21,10 +23,16 @@ def count_comparisons(criteria: Criteria) -> int:
     total = 0
     for leaf in iter_leaves(criteria):
         if isinstance(leaf, EventCriterion):
-            total += 1 + sum(_count_values(each.operator, each.value) for each in leaf.filter.metadata)
+            total += _count_in_filter(leaf.filter)
+        elif isinstance(leaf, SequenceCriterion):
+            total += sum(_count_in_filter(step.filter) for step in leaf.steps)
         else:
             total += 1 if isinstance(leaf, SegmentCriterion) else _count_values(leaf.operator, leaf.value)
     return total
+
+
+def _count_in_filter(events: EventFilter) -> int:
+    return 1 + sum(_count_values(each.operator, each.value) for each in events.metadata)
 
 
 def _count_values(operator: Operator, value: object) -> int:

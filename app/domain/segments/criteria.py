@@ -15,6 +15,7 @@ from app.domain.values.instants import from_ms
 from app.domain.values.windows import within_dict
 
 from .pass_criteria import PassCriterion
+from .sequences import SequenceCriterion
 
 
 class Metric(StrEnum):
@@ -166,8 +167,10 @@ class ListCriterion:
         return {"list": True}
 
 
-Criteria = EventCriterion | PassCriterion | SegmentCriterion | All | AnyOf | Not | ListCriterion
-Leaf = EventCriterion | PassCriterion | SegmentCriterion
+Criteria = EventCriterion | SequenceCriterion | PassCriterion | SegmentCriterion | All | AnyOf | Not | ListCriterion
+MeasuredCriterion = EventCriterion | SequenceCriterion
+"""Criteria on events, each of which one measure answers."""
+Leaf = MeasuredCriterion | PassCriterion | SegmentCriterion
 
 
 def iter_leaves(criteria: Criteria) -> Iterator[Leaf]:
@@ -189,6 +192,9 @@ def iter_types(criteria: Criteria) -> Iterator[str]:
     for leaf in iter_leaves(criteria):
         if isinstance(leaf, EventCriterion):
             yield from leaf.filter.types
+        elif isinstance(leaf, SequenceCriterion):
+            for step in leaf.steps:
+                yield from step.filter.types
 
 
 def meaning_of(criteria: Criteria) -> int:

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
+from app.domain.state.completed import Completed
 from app.domain.state.distinct import Distinct
 from app.domain.state.extremes import Extremes
 from app.domain.state.measures import FirstAndLast, State, expire_state
@@ -33,12 +34,14 @@ from .criteria import (
     Criteria,
     EventCriterion,
     ListCriterion,
+    MeasuredCriterion,
     Metric,
     Never,
     Not,
     SegmentCriterion,
 )
 from .pass_criteria import PassCriterion
+from .sequences import SequenceCriterion
 
 MAX_SHOWN_CHARACTERS = 100
 """Characters of a measured value that stands for the values of a list."""
@@ -88,6 +91,8 @@ def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
     match criteria:
         case EventCriterion():
             return _matches_events(criteria, context)
+        case SequenceCriterion():
+            return criteria.holds(context.states.get(criteria.measure.key), context.at_ms)
         case All(children):
             return all(evaluate(child, context) for child in children)
         case AnyOf(children):
@@ -109,7 +114,7 @@ def belongs(segment_id: str, criteria: Criteria, context: EvaluationContext) -> 
 
 
 def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
-    """Return the value that a leaf compares: a count, a sum, days (None for never), a field or a membership."""
+    """Return the value that a leaf compares: a count, a sum, days (None for never), steps, a field or a membership."""
     match leaf:
         case EventCriterion():
             state = _current_state(leaf, context)
@@ -118,6 +123,8 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
                 return measured.value if isinstance(measured, Mean) else measured
             since = _since_ms(leaf, state, context)
             return None if since is None else elapsed_days(max(0, context.at_ms - since))
+        case SequenceCriterion():
+            return leaf.count_steps(context.states.get(leaf.measure.key), context.at_ms)
         case SegmentCriterion():
             return leaf.segment_id in context.members
         case PassCriterion():
@@ -135,13 +142,15 @@ def elapsed_days(elapsed_ms: int) -> int | float:
     return whole if not rest else float(whole + (Decimal(rest) / DAY_MS).quantize(_DAY_PLACES, ROUND_FLOOR))
 
 
-def next_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:
+def next_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> int | None:
     """Return the earliest instant after the context's at which the leaf may change by time alone; None for never.
 
     If the list of a window ends before a change, return the instant at which its last listed event leaves. The worker
     then reads the next events of the window.
     """
     state = context.states.get(leaf.measure.key)
+    if isinstance(leaf, SequenceCriterion):
+        return leaf.next_change_ms(state, context.at_ms)
     if leaf.metric in DAYS:
         since = _since_ms(leaf, state, context)
         if since is None:
@@ -178,7 +187,7 @@ def _next_change_of_values_ms(leaf: EventCriterion, state: State | None, context
     return None
 
 
-def earliest_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:
+def earliest_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> int | None:
     """Return a lower bound of `next_change_ms` at little cost; None for never."""
     state = context.states.get(leaf.measure.key)
     if leaf.within_ms is None or not isinstance(state, Window | Extremes | Distinct) or not state.instants:
@@ -209,7 +218,7 @@ def _current_state(leaf: EventCriterion, context: EvaluationContext) -> State | 
 
 def _value_of(leaf: EventCriterion, state: State | None) -> Weight | None:
     """Return the value of a state: 0 for a count or a sum over no events, None for other metrics over no values."""
-    if state is None or isinstance(state, FirstAndLast):
+    if state is None or isinstance(state, FirstAndLast | Completed):
         return None if leaf.metric in VALUES else 0
     return state.value
 

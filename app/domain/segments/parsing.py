@@ -33,11 +33,13 @@ from .criteria import (
 )
 from .lists import parse_category_name, parse_list, parse_names
 from .pass_criteria import parse_pass_criterion
+from .sequences import MAX_STEP_DAYS, MAX_STEPS, MIN_STEPS, SequenceCriterion, SequenceStep
 
 MAX_DIGITS = 34
 """Digits of the number that a sum of metadata is compared with."""
 MAX_DEPTH = 8
 MAX_LEAVES = 50
+KINDS_OF_CRITERIA = ("all", "any", "not", "event", "pass", "segment", "sequence")
 SUMMED_FIELDS = ("amount", "points", EARNED, SPENT)
 """Fields of an event that a criterion sums, beside paths of the metadata."""
 
@@ -54,9 +56,8 @@ def parse_criteria(
 ) -> Criteria:
     """Return the criteria of a CriteriaInput, or of the stored form of a definition with that meaning.
 
-    Each level has exactly one of all, any, not, event, pass and segment. A tree has at most 8 levels and 50 leaves.
-    Rules that are newer than a stored definition do not apply to it. Raises InvalidInput with the path of the invalid
-    part.
+    Each level has exactly one of KINDS_OF_CRITERIA. A tree has at most 8 levels and 50 leaves. Rules that are newer than a
+    stored definition do not apply to it. Raises InvalidInput with the path of the invalid part.
 
     With `allows_list`, {list: true} is accepted as the whole of the criteria: those of a segment.
     """
@@ -84,8 +85,8 @@ def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ..
     present = {k: v for k, v in raw.items() if v is not None} if isinstance(raw, Mapping) else {}
     if present.get("list") is not None:
         _parse_list(present, path, is_allowed=False)
-    if len(present) != 1 or next(iter(present)) not in ("all", "any", "not", "event", "pass", "segment"):
-        raise InvalidInput(Code.INVALID, "Give exactly one of all, any, not, event, pass and segment.", *path)
+    if len(present) != 1 or next(iter(present)) not in KINDS_OF_CRITERIA:
+        raise InvalidInput(Code.INVALID, f"Give exactly one of {', '.join(KINDS_OF_CRITERIA)}.", *path)
     [(kind, body)] = present.items()
     path = (*path, kind)
     if kind in ("all", "any"):
@@ -96,6 +97,8 @@ def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ..
     if kind == "not":
         return Not(_parse_node(body, state, depth - 1, path))
     state.leaves_left -= 1
+    if kind == "sequence" and isinstance(body, Mapping):
+        return _parse_sequence(body, state, path)
     if state.leaves_left < 0:
         raise InvalidInput(Code.LIMIT, f"Give at most {MAX_LEAVES} criteria in one segment.", *path)
     if not isinstance(body, Mapping):
@@ -147,7 +150,53 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
         currency = parse_currency(body["currency"], *path, "currency")
     elif metric in OF_FIELDS and summed_field == "amount":
         currency = state.currency
-    event_filter = EventFilter(
+    event_filter = _parse_filter(body, state, path, currency=currency, span_ms=(start_ms, end_ms))
+    return EventCriterion(
+        event_filter,
+        metric,
+        operator,
+        value=value,
+        summed_field=summed_field,
+        within_ms=within_ms,
+        never=never,
+        meaning=state.stored_meaning or MEANING,
+    )
+
+
+def _parse_sequence(body: Mapping[str, object], state: _ParseState, path: tuple[str, ...]) -> SequenceCriterion:
+    raw_steps = parse_list(body.get("steps"), path, "steps")
+    if not MIN_STEPS <= len(raw_steps) <= MAX_STEPS:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Give {MIN_STEPS} to {MAX_STEPS} steps.", *path, "steps")
+    state.leaves_left -= len(raw_steps) - 1
+    if state.leaves_left < 0:
+        raise InvalidInput(Code.LIMIT, f"Give at most {MAX_LEAVES} criteria in one segment.", *path)
+    steps = []
+    for index, raw in raw_steps:
+        at = (*path, "steps", str(index))
+        event = raw.get("event") if isinstance(raw, Mapping) else None
+        if not isinstance(raw, Mapping) or not isinstance(event, Mapping):
+            raise InvalidInput(Code.REQUIRED, "Give the events that take the step.", *at, "event")
+        days = raw.get("withinDays")
+        if days is not None and index == 0:
+            raise InvalidInput(Code.UNSUPPORTED, "No step comes before the first one; leave it out.", *at, "withinDays")
+        if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_STEP_DAYS):
+            raise InvalidInput(Code.OUT_OF_RANGE, f"Give 1 to {MAX_STEP_DAYS:,} days.", *at, "withinDays")
+        at = (*at, "event")
+        currency = None if event.get("currency") is None else parse_currency(event["currency"], *at, "currency")
+        steps.append(SequenceStep(_parse_filter(event, state, at, currency=currency), days))
+    within_ms = None if body.get("within") is None else parse_within(body["within"], *path, "within")
+    return SequenceCriterion(tuple(steps), within_ms, meaning=state.stored_meaning or MEANING)
+
+
+def _parse_filter(
+    body: Mapping[str, object],
+    state: _ParseState,
+    path: tuple[str, ...],
+    *,
+    currency: str | None,
+    span_ms: tuple[int | None, int | None] = (None, None),
+) -> EventFilter:
+    return EventFilter(
         types=parse_names(body.get("types"), (*path, "types"), parse_text),
         categories=tuple(
             Category(name) for name in parse_names(body.get("categories"), (*path, "categories"), parse_category_name)
@@ -158,18 +207,8 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
             for i, item in parse_list(body.get("metadata"), path, "metadata")
         ),
         currency=currency,
-        from_ms=start_ms,
-        to_ms=end_ms,
-    )
-    return EventCriterion(
-        event_filter,
-        metric,
-        operator,
-        value=value,
-        summed_field=summed_field,
-        within_ms=within_ms,
-        never=never,
-        meaning=state.stored_meaning or MEANING,
+        from_ms=span_ms[0],
+        to_ms=span_ms[1],
     )
 
 

@@ -37,11 +37,16 @@ from .criteria import (
 from .evaluation import COMPARE
 from .event_filters import can_match, operands_of
 from .pass_criteria import Kind, PassCriterion
+from .sequences import SequenceCriterion
 
 MAX_EVALUATED_LEAVES = 20_000
 """Leaves that are evaluated to examine one tree: about 20 ms. Larger combinations are not examined."""
 MAX_ATOMS = 8
 """Different comparisons of one field that are combined."""
+_IMPOSSIBLE_FILTER = (
+    "No event can match this filter: its types and categories, or its conditions, exclude each other. "
+    "Change one of them."
+)
 _INSTANT = timedelta(milliseconds=1)
 _SHORT = Decimal("1e-9")
 """A part of a day below the resolution of instants."""
@@ -79,8 +84,12 @@ class _Examination:
 
     def _examine_leaf(self, leaf: Leaf, path: tuple[str, ...]) -> Iterator[Problem]:
         if isinstance(leaf, EventCriterion) and not can_match(leaf.filter):
-            message = "No event can match this filter: its types and categories, or its conditions, exclude each other."
-            yield Problem(Code.INVALID, f"{message} Change one of them.", (*path, "event"))
+            yield Problem(Code.INVALID, _IMPOSSIBLE_FILTER, (*path, "event"))
+            return
+        if isinstance(leaf, SequenceCriterion):
+            for index, step in enumerate(leaf.steps):
+                if not can_match(step.filter):
+                    yield Problem(Code.INVALID, _IMPOSSIBLE_FILTER, (*path, "sequence", "steps", str(index), "event"))
             return
         result = self._constant_result([leaf], lambda assigned: assigned[0])
         if result is None:
@@ -164,6 +173,8 @@ def _quantity(leaf: Leaf) -> object:
     match leaf:
         case EventCriterion():
             return (leaf.metric, leaf.measure.key)
+        case SequenceCriterion():
+            return ("sequence", leaf.measure.key, leaf.within_ms)
         case SegmentCriterion():
             return ("segment", leaf.segment_id)
     return ("pass", leaf.root, leaf.steps or leaf.field)
@@ -175,6 +186,8 @@ def _outcomes(leaves: Sequence[Leaf], tiers: Collection[str]) -> set[tuple[bool,
     if isinstance(first, SegmentCriterion):
         members = [leaf.member for leaf in leaves if isinstance(leaf, SegmentCriterion)]
         return {tuple(is_member == member for member in members) for is_member in (True, False)}
+    if isinstance(first, SequenceCriterion):
+        return {(result,) * len(leaves) for result in (True, False)}
     if isinstance(first, EventCriterion):
         return _event_outcomes([leaf for leaf in leaves if isinstance(leaf, EventCriterion)])
     return _pass_outcomes([leaf for leaf in leaves if isinstance(leaf, PassCriterion)], tiers)

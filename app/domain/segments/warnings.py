@@ -9,12 +9,13 @@ from app.domain.errors import Code, Problem
 from app.domain.events.attributes import Attribute, AttributeType
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import TYPES
-from app.domain.state.measures import METADATA
+from app.domain.state.measures import METADATA, EventFilter
 from app.domain.values.conditions import VALUELESS, Operator
 from app.domain.values.paths import split_path
 
 from .criteria import OF_FIELDS, All, AnyOf, Criteria, EventCriterion, Metric, Not
 from .pass_criteria import RELATIVE_DATE_ADVICE, PassCriterion
+from .sequences import SequenceCriterion
 
 _RELATIVE_DATE = re.compile(
     r"(?:today|yesterday|tomorrow|now|(?:last|next|this) (?:week|month|quarter|year))(?:\(\))?"
@@ -53,6 +54,11 @@ def find_warnings(criteria: Criteria, types: EventTypes, recorded: Collection[st
             yield from find_warnings(child, types, recorded, *path, "not")
         case EventCriterion():
             yield from _find_in_event_criterion(criteria, types, recorded, (*path, "event"))
+        case SequenceCriterion(steps):
+            for index, step in enumerate(steps):
+                yield from _find_in_filter(
+                    step.filter, types, recorded, (*path, "sequence", "steps", str(index), "event")
+                )
         case PassCriterion() if criteria.operator not in VALUELESS:
             yield from _find_relative_dates(criteria.value, (*path, "pass", "value"))
 
@@ -60,19 +66,10 @@ def find_warnings(criteria: Criteria, types: EventTypes, recorded: Collection[st
 def _find_in_event_criterion(
     criterion: EventCriterion, types: EventTypes, recorded: Collection[str], path: tuple[str, ...]
 ) -> Iterator[Problem]:
-    for index, name in enumerate(criterion.filter.types):
-        if name not in TYPES and types.get(name) is None and name not in recorded:
-            message = f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
-            yield Problem(Code.UNKNOWN, message, (*path, "types", str(index)))
-    for index, condition in enumerate(criterion.filter.metadata):
-        if condition.operator not in VALUELESS:
-            at = (*path, "metadata", str(index), "value")
-            yield from _find_relative_dates(condition.value, at)
-            for name, attribute in _find_attributes(criterion, types, condition.steps):
-                yield from _find_misfits(name, attribute, condition.operator, condition.value, at)
+    yield from _find_in_filter(criterion.filter, types, recorded, path)
     reads_numbers = criterion.metric in OF_FIELDS and criterion.metric is not Metric.COUNT_DISTINCT
     if reads_numbers and criterion.summed_field.startswith(METADATA):
-        for name, attribute in _find_attributes(criterion, types, split_path(criterion.summed_field)[1:]):
+        for name, attribute in _find_attributes(criterion.filter, types, split_path(criterion.summed_field)[1:]):
             if attribute.type is not AttributeType.NUMBER:
                 message = (
                     f"The attribute '{attribute.name}' of '{name}' is a {attribute.type}, so it may hold no numbers."
@@ -80,11 +77,24 @@ def _find_in_event_criterion(
                 yield Problem(Code.INVALID, f"{message} Give another attribute.", (*path, "field"))
 
 
-def _find_attributes(
-    criterion: EventCriterion, types: EventTypes, steps: tuple[str, ...]
-) -> Iterator[tuple[str, Attribute]]:
-    """Yield the attributes at a path, with their types: of the types that the criterion names, or of all types."""
-    names = criterion.filter.types or [each.key for each in types.defined.values() if not each.archived]
+def _find_in_filter(
+    events: EventFilter, types: EventTypes, recorded: Collection[str], path: tuple[str, ...]
+) -> Iterator[Problem]:
+    for index, name in enumerate(events.types):
+        if name not in TYPES and types.get(name) is None and name not in recorded:
+            message = f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
+            yield Problem(Code.UNKNOWN, message, (*path, "types", str(index)))
+    for index, condition in enumerate(events.metadata):
+        if condition.operator not in VALUELESS:
+            at = (*path, "metadata", str(index), "value")
+            yield from _find_relative_dates(condition.value, at)
+            for name, attribute in _find_attributes(events, types, condition.steps):
+                yield from _find_misfits(name, attribute, condition.operator, condition.value, at)
+
+
+def _find_attributes(events: EventFilter, types: EventTypes, steps: tuple[str, ...]) -> Iterator[tuple[str, Attribute]]:
+    """Yield the attributes at a path, with their types: of the types that the filter names, or of all types."""
+    names = events.types or [each.key for each in types.defined.values() if not each.archived]
     # Indexes name elements of a list, and attributes go through lists by themselves.
     wanted = tuple(step for step in steps if not step.isdigit())
     for name in names:

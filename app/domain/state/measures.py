@@ -19,14 +19,13 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, reduce
 from hashlib import blake2b
-from itertools import chain
 
-from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event, signed
+from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event
 from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import add_exactly
 from app.domain.values.paths import Steps, split_path
 
-from .aggregates import Aggregate, AggregateKey, Aggregates
+from .completed import Completed
 from .distinct import Distinct, add_values, expire_values, hash_value, merge_values
 from .earned import earned_points, spent_points
 from .expiring import decimal_pairs, group_expiring
@@ -98,7 +97,7 @@ class FirstAndLast:
     last_ms: int
 
 
-State = Total | FirstAndLast | Window | Extremes | Distinct
+State = Total | FirstAndLast | Window | Extremes | Distinct | Completed
 
 
 class MeasureKind(StrEnum):
@@ -130,7 +129,11 @@ class Measure:
         """The key under which the state is stored. Segments that ask the same question share one measure."""
         # The keys are stored. Renaming a class or field of EventFilter or Condition would change its repr, and the
         # keys.
-        text = repr((self.filter, self.summed_field, self.within_ms, self.is_span))
+        return self.make_key((self.filter, self.summed_field, self.within_ms, self.is_span))
+
+    def make_key(self, question: tuple[object, ...]) -> str:
+        """Return the key of what a measure asks for. Measures whose conditions mean something else have other keys."""
+        text = repr(question)
         if self.meaning > 1 and self.reads_metadata:
             text += f", meaning {self.meaning}"
         if self.kind is not None:
@@ -234,8 +237,27 @@ class Measure:
         return event.values_at(self._summed_steps).total
 
 
+@dataclass(frozen=True)
+class OrderedMeasure(Measure):
+    """Measure whose state depends on the order of events, and which computes it by itself."""
+
+    def is_in_doubt(self, state: State | None, event: Event) -> bool:
+        """Return whether the state with one more matching event takes all events that count."""
+        raise NotImplementedError
+
+    def add(self, state: State | None, event: Event) -> State | None:
+        """Return the state with one more matching event."""
+        raise NotImplementedError
+
+    def build(self, events: Iterable[Event]) -> State | None:
+        """Return the state of all events that count, in any order."""
+        raise NotImplementedError
+
+
 def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
     """Return the state at the instant `at_ms` with one more event. The caller has checked that the event matches."""
+    if isinstance(measure, OrderedMeasure):
+        return measure.add(state, event)
     at = event.occurred_ms
     if measure.is_span:
         if not isinstance(state, FirstAndLast):
@@ -279,6 +301,8 @@ def expire_state(measure: Measure, state: State, at_ms: int) -> State | None:
 
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
+    if isinstance(measure, OrderedMeasure):
+        return measure.build(events)
     matching = sorted((e for e in events if measure.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is not None:
         matching = [event for event in matching if event.occurred_ms > at_ms - measure.within_ms]
@@ -293,45 +317,3 @@ def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> Stat
     if measure.is_extreme:
         return build_extremes(decimal_pairs(pairs), is_greatest=measure.kind is MeasureKind.GREATEST)
     return build_window(pairs)
-
-
-def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) -> State | None:
-    """Return the state of a measure from the aggregates of a pass; None if no row matches.
-
-    `made` are those of the events that rules made. Call it only if `measure.can_use_aggregates` is true.
-    """
-    state: State | None = None
-    weight: Weight | None
-    for (kind, currency), row in rows_of(measure, aggregates, made):
-        if kind in INTERNAL_TYPES or not measure.may_match(kind, row.category, currency):
-            continue
-        if measure.kind is not None:
-            weight = _row_weight(measure.kind, row)
-            if weight is not None:
-                state = Total(measure.join(state.value, weight) if isinstance(state, Total) else weight)
-        elif measure.is_span:
-            first, last = row.first_ms, row.last_ms
-            if isinstance(state, FirstAndLast):
-                first, last = min(first, state.first_ms), max(last, state.last_ms)
-            state = FirstAndLast(first, last)
-        else:
-            weight = row.count if measure.summed_field is None else signed(kind, row.sum)
-            state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
-    return state
-
-
-def _row_weight(kind: MeasureKind, row: Aggregate) -> Weight | None:
-    """Return what the amounts of one row weigh; None for a row without amounts."""
-    if row.min is None or row.max is None:
-        return None
-    match kind:
-        case MeasureKind.LEAST:
-            return row.min
-        case MeasureKind.GREATEST:
-            return row.max
-    return Mean(row.sum, row.count)
-
-
-def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[AggregateKey, Aggregate]]:
-    """Return the rows of aggregates whose events may count in a measure."""
-    return chain(aggregates.items(), made.items()) if measure.counts_made else aggregates.items()

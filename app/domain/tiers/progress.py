@@ -9,6 +9,7 @@ from decimal import Decimal
 from app.domain.segments.criteria import OF_FIELDS, All, AnyOf, Criteria, EventCriterion, Not, SegmentCriterion
 from app.domain.segments.evaluation import EvaluationContext, evaluate, measured_value
 from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.segments.sequences import SequenceCriterion
 from app.domain.values.conditions import Operator
 from app.domain.values.decimals import subtract_exactly
 from app.domain.values.windows import within_dict
@@ -58,6 +59,9 @@ def _iter_remaining(criteria: Criteria, context: EvaluationContext) -> Iterator[
     if isinstance(criteria, EventCriterion | PassCriterion) and criteria.operator in RISING:
         bound, value = _number(criteria.value), _number(measured_value(criteria, context) or 0)
         needed = None if bound is None or value is None else subtract_exactly(bound, value)
+    if isinstance(criteria, SequenceCriterion):
+        taken = _number(measured_value(criteria, context))
+        needed = Decimal(len(criteria.steps)) - (taken or 0)
     yield Remaining(_describe(criteria), needed)
 
 
@@ -71,6 +75,8 @@ def _describe(leaf: Criteria) -> str:
     """Return what a criterion measures, in words that a program can show."""
     if isinstance(leaf, SegmentCriterion):
         return f"{SEGMENT_MEASURE}{leaf.segment_id}"
+    if isinstance(leaf, SequenceCriterion):
+        return f"sequence of {len(leaf.steps)} steps"
     if not isinstance(leaf, EventCriterion):
         return str(getattr(leaf, "field", ""))
     parts = [leaf.metric.value]

@@ -16,8 +16,8 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
-from app.graphql.segments.criteria import RollingWindow, sent_values, to_mapping
-from app.graphql.segments.windows import RollingWindowCriteria, rolling_window_of
+from app.graphql.segments.criteria import sent_values, to_mapping
+from app.graphql.segments.windows import RollingWindow, RollingWindowCriteria, rolling_window_of
 from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination

@@ -5,7 +5,8 @@ from __future__ import annotations
 import strawberry
 
 from app.domain.values.periods import PeriodUnit
-from app.graphql.segments.criteria import CriteriaInput, FixedWindow, RollingWindow
+from app.graphql.segments.criteria import CriteriaInput, FixedWindow
+from app.graphql.segments.windows import RollingWindow
 from app.graphql.types.scalars import JSON, RawDecimal
 
 

@@ -11,10 +11,8 @@ from app.domain.rules.effects import Rounding
 from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
 from app.domain.rules.triggers import TierChange
 from app.domain.values.periods import PeriodUnit
-from app.graphql.segments.criteria import (
-    MetadataCriteria,
-    SegmentCriteria,
-)
+from app.graphql.segments.criteria import SegmentCriteria
+from app.graphql.segments.sequences import MetadataCriteria
 from app.graphql.segments.windows import FixedWindowCriteria, RollingWindowCriteria
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.scalars import JSON

@@ -12,7 +12,8 @@ from app.domain.rules.parsing_triggers import WEEKDAYS, format_time
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
 from app.domain.values.instants import from_ms
-from app.graphql.segments.criteria import MetadataCriteria, criteria_of
+from app.graphql.segments.criteria import criteria_of
+from app.graphql.segments.sequences import MetadataCriteria
 from app.graphql.segments.windows import fixed_window_of, rolling_window_of
 from app.graphql.types.enums import ComparisonOperator
 from app.graphql.types.ids import to_global_id

@@ -7,7 +7,7 @@ import strawberry
 from app.domain.rules.effects import Rounding
 from app.domain.rules.triggers import TierChange
 from app.domain.values.periods import PeriodUnit
-from app.graphql.segments.criteria import RollingWindow
+from app.graphql.segments.windows import RollingWindow
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.ids import names_segment
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal

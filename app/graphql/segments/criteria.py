@@ -17,16 +17,8 @@ from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.ids import given_id, names_segment, segment_field, to_global_id
 from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
-from .windows import FixedWindowCriteria, RollingWindowCriteria, rolling_window
-
-
-@strawberry.input(one_of=True)
-class RollingWindow:
-    """Window of time that moves with the clock, from 1 minute to 3,660 days long. Give exactly one unit."""
-
-    days: int | None = strawberry.field(default=strawberry.UNSET, description="Length in days of 24 hours.")
-    hours: int | None = strawberry.field(default=strawberry.UNSET, description="Length in hours.")
-    minutes: int | None = strawberry.field(default=strawberry.UNSET, description="Length in minutes.")
+from .sequences import MetadataCriteria, SequenceCriteria, SequenceCriterion, metadata_criteria, sequence_criteria
+from .windows import FixedWindowCriteria, RollingWindow, RollingWindowCriteria, rolling_window
 
 
 @strawberry.input
@@ -131,7 +123,7 @@ class CriteriaInput:
     """Criteria that decide which passes belong to a segment, as a tree.
 
     Give exactly one field at each level. A tree has at most 8 levels, and at most 50 event, pass and segment
-    criteria.
+    criteria. Each step of a sequence counts as one.
     """
 
     # Optional, not `|`: the class does not exist yet when Strawberry evaluates the annotation.
@@ -152,6 +144,9 @@ class CriteriaInput:
     )
     segment: SegmentCriterion | None = strawberry.field(
         default=strawberry.UNSET, description="Criterion on the membership in another segment."
+    )
+    sequence: SequenceCriterion | None = strawberry.field(
+        default=strawberry.UNSET, description="Criterion on events that follow each other."
     )
     list_: bool | None = strawberry.field(
         default=strawberry.UNSET,
@@ -186,15 +181,6 @@ def sent_values(value: Any) -> dict[str, Any]:
         if field.python_name != "id" and part is not strawberry.UNSET:
             sent[to_camel_case(field.python_name)] = to_mapping(part)
     return sent
-
-
-@strawberry.type
-class MetadataCriteria:
-    """Condition on one value in the metadata of an event."""
-
-    path: str = strawberry.field(description="Path of the value: keys joined by dots.")
-    operator: ComparisonOperator = strawberry.field(description="How the value is compared.")
-    value: JSONValue | None = strawberry.field(description="Value to compare with. Null for `EXISTS` and `NOT_EXISTS`.")
 
 
 @strawberry.type
@@ -267,6 +253,9 @@ class SegmentCriteria:
     segment: MemberCriteria | None = strawberry.field(
         default=None, description="Criterion on the membership in another segment."
     )
+    sequence: SequenceCriteria | None = strawberry.field(
+        default=None, description="Criterion on events that follow each other."
+    )
     list_: bool | None = strawberry.field(
         default=None,
         name="list",
@@ -292,6 +281,8 @@ def _criteria_node(raw: Mapping[str, Any]) -> SegmentCriteria:
             return SegmentCriteria(list_=True)
         case "event":
             return SegmentCriteria(event=_event_criteria(body))
+        case "sequence":
+            return SegmentCriteria(sequence=sequence_criteria(body))
         case "pass":
             return SegmentCriteria(
                 pass_=PassCriteria(
@@ -308,10 +299,7 @@ def _event_criteria(body: Mapping[str, Any]) -> EventCriteria:
         types=body["types"],
         categories=[EventCategory(name) for name in body["categories"]],
         sources=body["sources"],
-        metadata=[
-            MetadataCriteria(path=c["path"], operator=ComparisonOperator(c["operator"]), value=c["value"])
-            for c in body["metadata"]
-        ],
+        metadata=metadata_criteria(body["metadata"]),
         metric=EventMetric(body["metric"]),
         field=body["field"],
         currency=body["currency"],

@@ -39,6 +39,7 @@ describe_enum(
         "ANY": "It holds if one of its children holds.",
         "NOT": "It holds if its child does not hold.",
         "EVENT": "Criterion on events of the pass.",
+        "SEQUENCE": "Criterion on events that follow each other. `measured` is the number of steps taken.",
         "PASS": "Criterion on the pass itself.",
         "SEGMENT": "Criterion on the membership in another segment.",
         "LIST": "The passes on the list of the segment, and no others, belong to it.",
@@ -63,7 +64,7 @@ class CriterionExplanation:
 
     kind: PartKind = strawberry.field(description="Kind of the part.")
     operator: ComparisonOperator | None = strawberry.field(
-        description="Comparison of `measured` with `threshold`. Null for other kinds than `EVENT` and `PASS`."
+        description="Comparison of `measured` with `threshold`. Null for other kinds than `EVENT`, `SEQUENCE` and `PASS`."
     )
     holds: bool = strawberry.field(description="Whether the part holds.")
     measured: JSONValue | None = strawberry.field(
@@ -101,7 +102,7 @@ class CriterionExplanation:
             ),
         ] = 20,
     ) -> ExplainingEvents:
-        """Events that the criterion counts. Empty for other kinds than `EVENT`."""
+        """Events that the criterion counts. Empty for other kinds than `EVENT` and `SEQUENCE`."""
         if not 0 <= first <= MAX_EXPLAINING_EVENTS:
             raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 0 and {MAX_EXPLAINING_EVENTS}.", "first")
         span = events_span(self.part)

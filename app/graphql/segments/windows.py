@@ -11,6 +11,15 @@ from app.domain.values.instants import from_ms
 from app.domain.values.windows import within_dict
 
 
+@strawberry.input(one_of=True)
+class RollingWindow:
+    """Window of time that moves with the clock, from 1 minute to 3,660 days long. Give exactly one unit."""
+
+    days: int | None = strawberry.field(default=strawberry.UNSET, description="Length in days of 24 hours.")
+    hours: int | None = strawberry.field(default=strawberry.UNSET, description="Length in hours.")
+    minutes: int | None = strawberry.field(default=strawberry.UNSET, description="Length in minutes.")
+
+
 @strawberry.type
 class RollingWindowCriteria:
     """Window of time that moves with the clock. One unit is set: the largest that gives a whole number."""

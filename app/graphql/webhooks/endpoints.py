@@ -17,7 +17,7 @@ from app.domain.webhooks.deliveries import DeliveryQuery
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.domain.webhooks.partitions import PartitionState
 from app.graphql.context import Info, RequestContext
-from app.graphql.segments.criteria import MetadataCriteria
+from app.graphql.segments.sequences import MetadataCriteria
 from app.graphql.types.enums import ActivityCategory, ActivityCauseKind, ComparisonOperator, describe_enum
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher

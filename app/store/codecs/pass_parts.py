@@ -13,6 +13,7 @@ from app.domain.events.events import SPEND_CATEGORY, Category
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
+from app.domain.state.completed import Completed, Key
 from app.domain.state.distinct import Distinct
 from app.domain.state.extremes import Extremes
 from app.domain.state.firings import Firings
@@ -152,7 +153,8 @@ def state_to_doc(state: State) -> Doc:
     """Return the document of a measure's state.
 
     {t} is a total, {f, l} first and last instant, {v, i, w, m} a window, {x, i, g, u} extremes with the indexes of gaps and
-    whether the greatest value is sought, and {h, i} distinct values. A mean is a list of its sum and its count.
+    whether the greatest value is sought, {h, i} distinct values, and {s, e} the steps of a sequence and its latest events. A
+    mean is a list of its sum and its count.
     """
     match state:
         case Total(value):
@@ -173,6 +175,8 @@ def state_to_doc(state: State) -> Doc:
                 "g": [index for index, has_gap in enumerate(state.gaps) if has_gap],
                 "u": state.is_greatest,
             }
+        case Completed(steps, seen):
+            return {"s": list(map(_key_to_bson, steps)), "e": list(map(_key_to_bson, seen))}
         case Distinct(hashes, instants):
             return {"h": list(hashes), "i": list(instants)}
 
@@ -187,6 +191,8 @@ def state_from_doc(doc: Doc) -> State:
         values = tuple(Decimal(_number_from_bson(value)) for value in doc["x"])
         gaps = tuple(index in doc["g"] for index in range(len(values)))
         return Extremes(tuple(doc["i"]), values, gaps, is_greatest=doc["u"])
+    if "s" in doc:
+        return Completed(tuple(map(_key_from_bson, doc["s"])), tuple(map(_key_from_bson, doc["e"])))
     if "h" in doc:
         return Distinct(tuple(doc["h"]), tuple(doc["i"]))
     return Window(
@@ -289,6 +295,14 @@ def pending_from_docs(docs: Sequence[Doc]) -> Pending:
         )
         for doc in docs
     }
+
+
+def _key_to_bson(key: Key | None) -> Any:
+    return None if key is None else list(key)
+
+
+def _key_from_bson(value: Any) -> Key | None:
+    return None if value is None else (value[0], value[1], value[2])
 
 
 def _weight_to_bson(value: Weight) -> Any:

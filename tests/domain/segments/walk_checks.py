@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from app.domain.events.events import Event
 from app.domain.fold.prefetch import effective_ms
-from app.domain.segments.criteria import EventCriterion, iter_leaves
+from app.domain.segments.criteria import MeasuredCriterion, iter_leaves
 from app.domain.segments.evaluation import context_of, measured_value
 from app.domain.segments.parsing import parse_criteria
+from app.domain.segments.sequences import SequenceCriterion
 from app.domain.state.measures import build_measure
 from app.domain.values.instants import DAY_MS
 from tests.domain.fold.rule_walks import RuleSimulation, refund, removal
@@ -71,8 +72,10 @@ def check_walk(steps: Sequence[Step], criteria: dict[str, object], answer: Answe
         is_member = _check_time(simulation, answer, ends_ms, (counts_ms, now), is_member)
         card = simulation.card
         for leaf in iter_leaves(tree):
-            if isinstance(leaf, EventCriterion):
+            if isinstance(leaf, MeasuredCriterion):
                 built = build_measure(leaf.measure, simulation.counted, now)
+                if isinstance(leaf, SequenceCriterion):
+                    assert card.measures.get(leaf.measure.key) == built
                 rebuilt = replace(card, measures={} if built is None else {leaf.measure.key: built})
                 assert measured_value(leaf, context_of(card, now)) == measured_value(leaf, context_of(rebuilt, now))
     end = now + 20 * DAY_MS
