@@ -126,8 +126,8 @@ FLOW = (
         name="restock",
         module="workers.stages.restock",
         key="workspace",
-        reads=("reward_units", "events", "passes"),
-        writes=("reward_units", "reward_stocks", "events"),
+        reads=("reward_units", "reward_codes", "events", "passes"),
+        writes=("reward_units", "reward_codes", "reward_stocks", "events"),
         wakes=(),
     ),
     Stage(

@@ -323,6 +323,7 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await request(business, "dan")
     stock = ctx.workspace.stock
     await stock.insert("reward_1", [1], redemption_id="red_never", pass_id="pass_none", system_ms=1)
+    await ctx.workspace.codes.claim("A-1", "red_never", "pass_none", system_ms=1)
     await ctx.resources.db["reward_units"].update_many({}, {"$set": {"open": 1}})
     await observer.observe("restock", STAGES["restock"](worker, ctx.workspace.id))
     await observer.observe("forget", STAGES["forget"](worker, ctx.workspace.id))

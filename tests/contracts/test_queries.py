@@ -472,7 +472,12 @@ async def redeem_and_restock(business: Business) -> None:
     await store.stock.postpone(await store.stock.open_units(2, 1), 1)
     await restock(business.worker, store.id)
     await store.removals.stub_missing({"event_never": card.id}, 1)
-    assert not await store.codes.claim("A-1", "red_1", card.id) or not await store.codes.claim("A-1", "red_2", card.id)
+    assert await store.codes.claim("A-1", "red_1", card.id, system_ms=1)
+    assert not await store.codes.claim("A-1", "red_2", card.id, system_ms=1)
+    assert await business.worker.restock_queries.waiting_workspaces(2) == [store.id]
+    await store.codes.postpone(await store.codes.open_codes(2, 1), 1)
+    await store.codes.close(await store.codes.open_codes(2, 1))
+    await store.codes.free([(store.codes.id_of("A-1"), "red_1")])
     await store.rewards.page(PageRequest(2))
     assert await store.rewards.by_key("coffee")
     assert await store.rewards.count_versions(reward.id) == 1

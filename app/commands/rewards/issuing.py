@@ -25,7 +25,7 @@ from app.domain.segments.segments import DefinitionKind
 from app.resources import Resources
 from app.store.workspace.workspace import Workspace
 
-from .redemptions import claim_code
+from .codes import claim_code, free_code
 from .stock import free_units, take_units
 
 MAX_ISSUES = 20
@@ -99,7 +99,7 @@ def issued_id(reaction: Reaction, number: int) -> str:
 
 
 async def give_units_back(workspace: Workspace, reaction: Reaction, body: FreeUnits) -> None:
-    """Free the units of a redemption. If a rule gave the reward and it was declined, note it in the firing.
+    """Free the units of a redemption, and the code of a declined one. If a rule gave the reward, note it in the firing.
 
     Safe to repeat. Raises Unavailable.
     """
@@ -107,7 +107,10 @@ async def give_units_back(workspace: Workspace, reaction: Reaction, body: FreeUn
     if not body.is_declined:
         return
     event = (await workspace.events.get_many([body.redemption_event_id])).get(body.redemption_event_id)
-    if event is None or event.origin.cause is None or event.origin.effect is None:
+    if event is None:
+        return
+    await free_code(workspace, event)
+    if event.origin.cause is None or event.origin.effect is None:
         return
     reward = None if event.guard is None else event.guard.reward
     assert reward is not None, "a rule redeems a reward"

@@ -1,7 +1,7 @@
 """redeemReward and rollbackRedemption: each records one event, whose outcome the walk decides.
 
 A redemption takes its units and claims its code before the event is recorded. If the process crashes in between, the stage
-`restock` frees the units. A call with an external id is safe to repeat: it finds the same event, units and code.
+`restock` frees both. A call with an external id is safe to repeat: it finds the same event, units and code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from app.commands.events.vocabulary import record_words
 from app.domain.errors import (
     STORE_FAILURES,
     Code,
-    Conflict,
     InvalidInput,
     NotFound,
     Problem,
@@ -37,10 +36,8 @@ from app.domain.events.guards import Guard, Outcome, OutcomeStatus, RewardGuard
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.validation import Draft, fingerprint, validate_event
 from app.domain.ids import event_id, redemption_event_id, redemption_id, reward_id, rollback_event_id
-from app.domain.rewards.codes import make_code
 from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import (
-    MAX_CODE_ATTEMPTS,
     Redemption,
     RedemptionStatus,
     outcome_of,
@@ -55,6 +52,7 @@ from app.domain.values.text import parse_optional
 from app.store.mongo.ids import ordered_id
 from app.store.workspace.workspace import Workspace
 
+from .codes import claim_code, free_code
 from .stock import free_units, take_units
 
 MAX_WAIT_SECONDS = int(WAIT_TIMEOUT_SECONDS)
@@ -214,19 +212,6 @@ async def _take(
     )
 
 
-async def claim_code(ctx: Context, pattern: str | None, redeemed: str, pass_id: str) -> str | None:
-    """Claim a code that no other redemption has, and return it; None without a pattern. Repeats claim the same one."""
-    if pattern is None:
-        return None
-    secret = await ctx.secret()
-    for attempt in range(MAX_CODE_ATTEMPTS):
-        code = make_code(pattern, secret, redeemed, attempt)
-        if await ctx.workspace.codes.claim(code, redeemed, pass_id):
-            return code
-    message = "The codes of this reward's pattern are nearly used up; give it a pattern with more random characters."
-    raise Conflict(message, "rewardKey", code=Code.LIMIT)
-
-
 async def find_redemption(ctx: Context, redeemed: str) -> Redemption | None:
     """Return a redemption with its outcome, or None. Two round trips; a third if the event is being cleared."""
     return (await find_redemptions(ctx.workspace, [redeemed])).get(redeemed)
@@ -280,11 +265,16 @@ async def rollback_redemption(
 
 
 async def _free_if_over(ctx: Context, redemption: Redemption | None) -> None:
-    """Free the units of a redemption that failed or was rolled back. Workers free them, too, if this call cannot."""
+    """Free the units of a redemption that failed or was rolled back, and the code of one that failed.
+
+    Workers free them, too, if this call cannot.
+    """
     if redemption is None or redemption.status in (RedemptionStatus.PENDING, RedemptionStatus.SUCCEEDED):
         return
     with contextlib.suppress(*STORE_FAILURES):
         await free_units(ctx.workspace.stock, redemption.id or "")
+        if redemption.status is RedemptionStatus.FAILED and redemption.event is not None:
+            await free_code(ctx.workspace, redemption.event)
 
 
 def parse_wait(raw: object) -> float:

@@ -67,7 +67,8 @@ class IssueReward:
 class FreeUnits:
     """Units of a redemption that does not hold them any more: it was declined, rolled back or removed.
 
-    `is_declined` is true if it was declined. If a rule gave the reward, its firing then notes the `reasons`.
+    `is_declined` is true if it was declined. Then its code is free, too, and if a rule gave the reward, its firing notes
+    the `reasons`.
     """
 
     redemption_event_id: str

@@ -18,9 +18,8 @@ LONG_AGO_MS = 1
 
 async def restock(business: Business, *, age: bool = True) -> None:
     if age:
-        await business.ctx.resources.db["reward_units"].update_many(
-            {"open": {"$gte": 0}}, {"$set": {"open": LONG_AGO_MS}}
-        )
+        for name in ("reward_units", "reward_codes"):
+            await business.ctx.resources.db[name].update_many({"open": {"$gte": 0}}, {"$set": {"open": LONG_AGO_MS}})
     await Sweep(business.worker, STAGES).restock()
 
 
