@@ -13,6 +13,7 @@ from typing import Any
 
 from app.domain.errors import Unavailable
 from app.domain.events.events import EventInput
+from app.domain.ids import event_id
 from tests.crashes import Crash
 from workers.stages import backfill, due, fold, merge, publish
 from workers.worker import Worker
@@ -33,30 +34,40 @@ class Stage(World):
         super().__init__(1, Odds(), guarded=guarded)
         self.db.history.is_kept = True
         self.script.steps.clear()
-        self._batches = 0
+        self.batches = 0
 
     async def buy(self, *names: str, quarter_days: int = 1) -> None:
         """Record one purchase for each of the passes, so many quarters of a day after the last step."""
-        self._batches += 1
+        self.batches += 1
         at = await self.clock.now() + quarter_days * QUARTER_DAY
-        await self.script.record_step(str(self._batches), at, list(names or ("ann",)))(self.new_context())
+        await self.script.record_step(str(self.batches), at, list(names or ("ann",)))(self.new_context())
 
     async def correct(self, *names: str) -> None:
         """Correct the points that these passes got by the last purchases, at the same instant."""
-        await self.script.correct_step(str(self._batches), list(names or ("ann",)))(self.new_context())
+        await self.script.correct_step(str(self.batches), list(names or ("ann",)))(self.new_context())
 
     async def deduct(self, *names: str, points: int = 40) -> None:
         """Record a guarded deduction for each of the passes now. No purchase gives 40 points."""
-        self._batches += 1
+        self.batches += 1
         inputs = [
             EventInput(
                 "point_sub", pass_external_id=name, points=-points, guard={"minBalance": 0},
-                external_id=f"{self._batches} {name}",
+                external_id=f"{self.batches} {name}",
             )
             for name in names or ("ann",)
         ]  # fmt: skip
-        step = self.script.deduct_step(str(self._batches), await self.clock.now(), inputs)
+        step = self.script.deduct_step(str(self.batches), await self.clock.now(), inputs)
         await step(self.new_context())
+
+    async def deduct_before(self, batch: int, points: int) -> None:
+        """Record a guarded deduction for ann now, with an id that sorts before that of her purchase in the batch."""
+        while self.sent_id(self.batches + 1) > self.sent_id(batch):
+            self.batches += 1
+        await self.deduct(points=points)
+
+    def sent_id(self, batch: int) -> str:
+        """Return the id of the event that a batch records for ann."""
+        return event_id(self.workspace_id, "api", f"{batch} ann")
 
     async def define_deducting_segment(self) -> None:
         """Create a segment whose measure is built from the deductions in the history."""
@@ -506,6 +517,19 @@ async def merged_pass_declined_what_the_survivor_can_afford(stage: Stage) -> Non
     await stage.fold()
 
 
+async def purchase_is_read_after_guarded_events_of_its_instant(stage: Stage) -> None:
+    """A full batch ends between the guarded events and the purchase, which gives the points for the first of them."""
+    await stage.buy()
+    await stage.buy()
+    points = stage.script.points
+    while not points[stage.sent_id(stage.batches)].points:
+        await stage.buy()
+    balance, bought = sum(each.points for each in points.values()), stage.batches
+    for _ in range(5):
+        await stage.deduct_before(bought, points=int(balance))
+    await stage.fold()
+
+
 async def purchase_is_removed_after_its_points_were_deducted(stage: Stage) -> None:
     """The rebuild takes the deduction as it was decided, and the pass has a debt."""
     for _ in range(2):
@@ -560,6 +584,7 @@ GUARDED_SCENES: Sequence[Scene] = (
     backfill_writes_between_a_decision_and_its_clearing,
     fold_crashes_before_it_clears_what_it_declined,
     primary_fails_while_it_clears_what_was_decided,
+    purchase_is_read_after_guarded_events_of_its_instant,
     merged_pass_declined_what_the_survivor_can_afford,
     purchase_is_removed_after_its_points_were_deducted,
 )
