@@ -81,7 +81,10 @@ async def _check(settings: Settings, deep: bool) -> int:
     if parked:
         say(f"{parked} passes are parked, with {parked_events} events. `punchcard parked` lists them.")
     if parked_effects:
-        say(f"{parked_effects} effects outside passes were not made. `ruleFirings` lists those of rules as FAILED.")
+        say(
+            f"{parked_effects} effects outside passes were not made. The query `parkedEffects` lists them."
+            " `punchcard parked` lists those that failed for 75 hours."
+        )
     if deep:
         say(f"{done.passes} passes were computed anew, from {done.events} events.")
         say(f"{quantity(intervals, 'stay')} of passes in segments were compared with the logs.")

@@ -14,7 +14,6 @@ from app.domain.workspaces import WorkspaceProfile
 from app.flow import SLOT_RANGES
 from app.resources import open_resources
 from app.store.clock import MongoClock
-from app.store.operations.parked_passes import ParkedPass, ParkedPasses
 
 from .check import check
 from .database import open_writable, require_workspaces
@@ -23,9 +22,10 @@ from .export import export
 from .import_ import import_
 from .keys import key
 from .migrate import migrate
+from .parked import parked
 from .restored import restored
 from .serve import api, up, worker
-from .settings import Commands, quantity, with_settings
+from .settings import Commands, with_settings
 from .truncate import truncate
 
 
@@ -69,6 +69,7 @@ main.add_command(worker)
 main.add_command(migrate)
 main.add_command(restored)
 main.add_command(check)
+main.add_command(parked)
 main.add_command(truncate)
 main.add_command(demo)
 main.add_command(import_)
@@ -156,37 +157,6 @@ def set_(settings: Settings, instant: str) -> None:
             "The clock was moved, but only processes with PUNCHCARD_CLOCK=manual follow it. Here it is not set.",
             err=True,
         )
-
-
-@main.command()
-@click.option("--rerun", is_flag=True, help="Release the listed passes, so that workers fold them again.")
-@with_settings
-def parked(settings: Settings, rerun: bool) -> None:
-    """List the passes that the workers parked after five failures, with the last failure of each.
-
-    Events of a parked pass stay stored but do not count. All other passes are processed. Remove the cause, for example
-    with a new version of Punchcard, then release the passes with --rerun.
-
-    \b
-    Examples:
-      punchcard parked
-      punchcard parked --rerun
-    """
-
-    async def list_and_release() -> list[ParkedPass]:
-        async with open_writable(settings) if rerun else open_resources(settings) as resources:
-            await require_workspaces(resources)
-            store = ParkedPasses(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
-            found = await store.passes()
-            for card in found if rerun else ():
-                await store.release(card, await resources.clock.now())
-                resources.wake_fold(card.workspace_id, [card.id])
-            return found
-
-    found = asyncio.run(list_and_release())
-    for card in found:
-        click.echo(f"{card.id}  {card.workspace_id}  {card.failure}")
-    click.echo(f"{quantity(len(found), 'pass', 'passes')} {'released' if rerun else 'parked'}.", err=True)
 
 
 @main.group()

@@ -9,6 +9,7 @@ import strawberry
 from app.graphql.activities.activities import Activity, ActivityMessage, follow_activities, list_activities
 from app.graphql.aggregations import aggregations
 from app.graphql.aggregations.aggregations import AggregateResult
+from app.graphql.effects.roots import EffectMutations, EffectQueries
 from app.graphql.events import mutations as event_mutations
 from app.graphql.events.events import Event, find_event, list_events
 from app.graphql.events.payloads import RecordEventPayload, RecordEventsPayload
@@ -59,7 +60,15 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 
 @strawberry.type
-class Query(EventTypeQueries, InboundHookQueries, MessageQueries, RewardQueries, RuleQueries, WebhookQueries):
+class Query(
+    EffectQueries,
+    EventTypeQueries,
+    InboundHookQueries,
+    MessageQueries,
+    RewardQueries,
+    RuleQueries,
+    WebhookQueries,
+):
     """Queries: they read the workspace of the API key and are always safe to repeat.
 
     Every query needs the scope `read`; some need the scope `admin` too.
@@ -101,6 +110,7 @@ class WorkspaceMutations:
 
 @strawberry.type
 class Mutation(
+    EffectMutations,
     EventShortcuts,
     WorkspaceMutations,
     InboundHookMutations,

@@ -196,7 +196,10 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
 
 
 async def test_parked_releases_no_pass_if_none_is_parked(up: Up) -> None:
-    assert await run_command("parked", "--rerun", "--data-dir", str(up.folder)) == (0, "0 passes released.\n")
+    assert await run_command("parked", "--rerun", "--data-dir", str(up.folder)) == (
+        0,
+        "0 passes and 0 effects released.\n",
+    )
 
 
 async def test_file_that_no_mapping_can_repair_gets_no_advice_about_mappings(up: Up, tmp_path: Path) -> None:

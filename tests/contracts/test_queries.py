@@ -67,7 +67,7 @@ from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
 from app.domain.passes.inputs import PassInput
-from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
@@ -641,6 +641,16 @@ async def react_and_repeat(business: Business) -> None:
     await reactions.park([parked])
     assert await reactions.parked_among([sent.id]) == {sent.id}
     await reactions.requeue([sent.id], 0)
+    for query in (
+        ParkedQuery(),
+        ParkedQuery(pass_ids=(sent.pass_id,)),
+        ParkedQuery(kinds=("freeUnits",), codes=("NO",)),
+    ):
+        for span in (PageRequest(2), PageRequest(2, after=(to_ms(await ctx.now()), "z"))):
+            await reactions.page(query, span)
+        await reactions.count(query)
+    assert await reactions.requeue_ids([reaction.id], 0) == 1
+    assert await ctx.workspace.with_aliases(sent.pass_id) == (sent.pass_id,)
     assert len(await reactions.due(10)) == 1
     await reactions.complete([reaction])
     await reactions.forget_pass(sent.pass_id)

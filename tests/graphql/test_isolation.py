@@ -26,6 +26,8 @@ from app.commands.workspaces.keys import create_api_key
 from app.domain.events.events import EventInput
 from app.domain.ids import event_type_id
 from app.domain.pass_tokens import PassTokenScope
+from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.reactions import FreeUnits, Reaction
 from app.domain.webhooks.deliveries import delivery_id
 from app.graphql.schema import schema
 from app.graphql.types.ids import from_global_id, to_global_id
@@ -67,6 +69,7 @@ QUERIES = {
     "messages": "query ($id: ID!) { a: messages(filter: {passId: $id}) { totalCount nodes { id } }"
     " b: messages(filter: {jobId: $id}) { totalCount nodes { id } }"
     " c: messages(filter: {ruleId: $id}) { totalCount nodes { id } } }",
+    "parkedEffects": "query ($id: ID!) { parkedEffects(filter: {passId: $id}) { totalCount nodes { id } } }",
     "activity": "query ($id: ID!) { a: activity(filter: {passId: $id}) { totalCount nodes { id data } }"
     " b: activity(filter: {segmentIds: [$id]}) { totalCount nodes { id data } } }",
 }
@@ -161,6 +164,7 @@ MUTATIONS = {
     "retryMessages": f"retryMessages(input: {{ids: [$id]}}) {{ count {ERRORS} }}",
     "createPassToken": f"createPassToken(input: {{passId: $id, scopes: [READ]}}) {{ token {ERRORS} }}",
     "revokePassTokens": f"revokePassTokens(input: {{passId: $id}}) {{ pass {{ id }} {ERRORS} }}",
+    "retryParkedEffects": f"retryParkedEffects(input: {{ids: [$id]}}) {{ count {ERRORS} }}",
     "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
     "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
 }  # fmt: skip
@@ -248,6 +252,11 @@ async def fill(business: Business, api: Api) -> list[str]:
         business.ctx, content, pass_id=result.event.pass_id, external_id=None, idempotency_key=None
     )
     [activity, *_] = await business.read_log()
+    reaction = Reaction(
+        event_id=result.event.id, index=0, pass_id=result.event.pass_id, activity_id=activity.id, body=FreeUnits(THEIRS)
+    )
+    parked = ParkedReaction(reaction, Refusal("NO", THEIRS), attempt_count=1, at=await business.clock.now())
+    await business.ctx.workspace.reactions.park([parked])
     await business.ctx.workspace.deliveries.requeue(endpoint.id, [activity], 0)
     types_and_ids = [
         ("Workspace", business.ctx.workspace.id),
@@ -264,6 +273,7 @@ async def fill(business: Business, api: Api) -> list[str]:
         ("WebhookEndpoint", endpoint.id),
         ("Channel", channel.id),
         ("Message", sent.id),
+        ("ParkedEffect", reaction.id),
         ("WebhookDelivery", delivery_id(endpoint.id, activity.position)),
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.read_log()),

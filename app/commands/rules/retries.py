@@ -13,6 +13,7 @@ from datetime import datetime
 from app.clock import system_ms
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
+from app.commands.parked_effects import wake_react
 from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
 from app.domain.events.events import RULE_FIRED, RULE_RETRIED, Event
 from app.domain.events.own_events import own_event
@@ -54,8 +55,7 @@ async def retry_rule_firings(ctx: Context, *, ids: Sequence[str | None] | None, 
         ctx.resources.wake_fold(ctx.workspace.id, {event.pass_id for event in events})
         if parked := [fired.id for fired in page if failed_effects(fired, outward=True)]:
             await ctx.workspace.reactions.requeue(parked, system_ms())
-            await ctx.workspace.reactions.announce_work(system_ms())
-            ctx.resources.bus.wake("react", ctx.workspace.id)
+            await wake_react(ctx)
     return len(firings)
 
 

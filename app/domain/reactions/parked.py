@@ -23,7 +23,7 @@ class Refusal:
 class ParkedReaction:
     """Reaction that was not made. It does not keep the others of its partition waiting.
 
-    `due_ms` is the time of the next attempt, in system time; None if only `retryRuleFirings` makes another one.
+    `due_ms` is the time of the next attempt, in system time; None if only a retry that a client asks for makes another one.
     """
 
     reaction: Reaction
@@ -31,3 +31,12 @@ class ParkedReaction:
     attempt_count: int
     at: datetime
     due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedQuery:
+    """Selection of parked reactions; an empty part selects all. `codes` are codes of refusals."""
+
+    kinds: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    pass_ids: tuple[str, ...] = ()

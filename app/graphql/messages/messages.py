@@ -154,10 +154,7 @@ async def list_messages(
 async def _query_of(info: Info, sent: MessageFilter) -> MessageQuery:
     pass_ids: Sequence[str] = ()
     if sent.pass_id is not None:
-        given = database_id(sent.pass_id, "Pass") or ""
-        workspace = info.context.workspace
-        survivor = (await workspace.passes.existing([given])).get(given, given)
-        pass_ids = [survivor, *(await workspace.passes.aliases([survivor])).get(survivor, ())]
+        pass_ids = await info.context.workspace.with_aliases(database_id(sent.pass_id, "Pass") or "")
     return MessageQuery(
         pass_ids=pass_ids,
         channel_id=None

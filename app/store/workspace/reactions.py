@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from pymongo import ReplaceOne
+from pymongo import ReplaceOne, UpdateOne
 
 from app.domain.events.events import RULE_FIRED
-from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import BODIES, REACTED_TYPES, Reaction, reactions_of
 from app.domain.rules.statistics import FiringStatus
+from app.domain.values.instants import EARLIEST
 from app.domain.webhooks.partitions import partition_of
+from app.store.mongo.paging import Page, PageRequest, count_matching, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
 
 from . import activities
@@ -23,6 +25,7 @@ from .partitions import PartitionQueries
 
 MAX_UNREAD = 200
 """Entries of a pass, or of a type, that one look for what follows from them reads."""
+ORDER = (("at", -1), ("_id", -1))
 
 
 class ReactWorkQueries(PartitionQueries):
@@ -134,11 +137,37 @@ class ReactionQueries(WorkspaceQueries):
         for start in range(0, len(event_ids), self._in_chunk):
             where = self._in_workspace(event=activities.any_of(list(event_ids[start : start + self._in_chunk])))
             docs = await self._collection.find(where, {"_id": 1}).to_list(None)
-            for doc in docs:
-                await self._collection.update_one({"_id": doc["_id"]}, {"$set": {"due": now_ms}})
+            await self.requeue_ids([doc["_id"] for doc in docs], now_ms)
+
+    async def requeue_ids(self, reaction_ids: Sequence[str], now_ms: int) -> int:
+        """Let parked reactions be due now, and return how many of them there are. Safe to repeat. Index: _id."""
+        change = {"$set": {"due": now_ms}}
+        updates = [UpdateOne(self._in_workspace(_id=each), change) for each in reaction_ids]
+        return (await self._collection.bulk_write(updates, ordered=False)).matched_count if updates else 0
+
+    async def page(self, query: ParkedQuery, span: PageRequest) -> Page[ParkedReaction]:
+        """Return parked reactions, those that failed last first; key (ms of the failure, id).
+
+        Indexes: {workspace, at, _id}, {workspace, pass, at, _id}.
+        """
+        where, by = self._filter(query)
+        return await read_page(self._collection, where, ORDER, to_stored_keys(span), _from_doc, by=by)
+
+    async def count(self, query: ParkedQuery) -> int:
+        """Return the number of parked reactions that match. Indexes as for `page`."""
+        where, by = self._filter(query)
+        return await count_matching(self._collection, where, by, "at")
+
+    def _filter(self, query: ParkedQuery) -> tuple[Doc, tuple[str, ...]]:
+        """Return the filter, and the fields of the index that serves it before the time."""
+        where = self._in_workspace(at={"$gte": EARLIEST})
+        for field, allowed in (("kind", query.kinds), ("code", query.codes), ("pass", query.pass_ids)):
+            if allowed:
+                where[field] = activities.any_of(list(allowed))
+        return where, ("workspace", "pass") if len(query.pass_ids) == 1 else ("workspace",)
 
     async def forget_pass(self, pass_id: str) -> None:
-        """Delete the parked reactions of a pass that end with it. Safe to repeat. Index: {workspace, pass}."""
+        """Delete the parked reactions of a pass that end with it. Safe to repeat. Index: {workspace, pass, at, _id}."""
         ending = [kind for kind, body in BODIES.items() if not body.outlives_pass]
         docs = await self._collection.find(self._in_workspace(**{"pass": pass_id}), {"kind": 1}).to_list(None)
         for doc in docs:

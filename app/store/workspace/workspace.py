@@ -110,6 +110,11 @@ class Workspace(ErrorTranslating):
         self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
+    async def with_aliases(self, pass_id: str) -> tuple[str, ...]:
+        """Return the pass that answers for this one, and the passes merged into it; for an unknown id only this id."""
+        survivor = (await self.passes.existing([pass_id])).get(pass_id, pass_id)
+        return survivor, *(await self.passes.aliases([survivor])).get(survivor, ())
+
     async def include_aliases(self, query: ActivityQuery) -> ActivityQuery:
         """Return the query, for the survivor of the pass that it names and for all aliases of the survivor.
 

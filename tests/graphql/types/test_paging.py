@@ -16,6 +16,7 @@ INFO = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor } totalCoun
 LISTS = (
     "events", "passes", "segments", "jobs", "apiKeys", "auditLog", "activity", "eventDefinitions", "inboundHooks",
     "webhookEndpoints", "rules", "ruleFirings", "rewards", "channels", "messages",
+    "parkedEffects",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Effects outside passes in the schema."""

@@ -1,0 +1,1 @@
+"""Tests of effects outside passes in GraphQL."""
