@@ -33,7 +33,7 @@ async def describe_key(resources: Resources, file: KeyFile, origin: KeyOrigin) -
 async def _create_first_key(resources: Resources, file: KeyFile, origin: KeyOrigin) -> str:
     if await list_profiles(resources.db, limit=1):
         return f"none in {file.path}; `punchcard key create --save` makes one for a workspace that exists"
-    _, secret = await create_workspace(resources, "Development")
+    _, secret = await create_workspace(resources, "Development", command="up")
     file.write(secret, origin)
     return f"{secret}   (shown only now; stored in {file.path}; send it as Authorization: Bearer <key>)"
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from app.commands.audit import record_audit_entry
 from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings, variables
 from app.domain.values.instants import format_instant
@@ -14,9 +15,10 @@ from app.domain.workspaces import WorkspaceProfile
 from app.flow import SLOT_RANGES
 from app.resources import open_resources
 from app.store.clock import MongoClock
+from app.store.workspace.workspaces import list_profiles
 
 from .check import check
-from .database import open_writable, require_workspaces
+from .database import open_writable, operator_context, require_workspaces
 from .demo import demo
 from .export import export
 from .import_ import import_
@@ -147,7 +149,11 @@ def set_(settings: Settings, instant: str) -> None:
 
     async def move() -> datetime:
         async with open_writable(settings) as resources:
-            moved = await MongoClock(resources.db).set(target if target.tzinfo else target.replace(tzinfo=UTC))
+            aware = target if target.tzinfo else target.replace(tzinfo=UTC)
+            for each in await list_profiles(resources.db):
+                ctx = operator_context(resources, each.id, "clock")
+                await record_audit_entry(ctx, "clock", "Workspace", each.id, instant=format_instant(aware))
+            moved = await MongoClock(resources.db).set(aware)
             resources.bus.wake("due", *SLOT_RANGES)
             return moved
 
@@ -191,7 +197,9 @@ def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
 
     async def make() -> str:
         async with open_writable(settings) as resources:
-            _, secret = await create_workspace(resources, name, currency=currency, timezone=timezone)
+            _, secret = await create_workspace(
+                resources, name, currency=currency, timezone=timezone, command="workspace"
+            )
             return secret
 
     click.echo(asyncio.run(make()))

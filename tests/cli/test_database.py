@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings
-from app.domain.actors import is_operator
 from app.local.servers import free_port
 from app.resources import Resources
-from app.store.mongo.paging import PageRequest
 from tests.cli.test_keys import run
 
 
@@ -57,22 +54,3 @@ async def test_commands_of_an_excluded_version_are_refused(resources: Resources,
         refused = await run(settings, *command)
         assert refused.exit_code == 1
         assert "needs a newer version of Punchcard" in refused.output
-
-
-async def test_commands_that_change_workspaces_are_entered_in_the_audit_log(
-    resources: Resources, settings: Settings
-) -> None:
-    """No API key acts on the command line, so the entry names the command."""
-    workspace_id = (await create_workspace(resources, "Shop"))[0].id
-    assert (await run(settings, "key", "create")).exit_code == 0
-    done = await run(settings, "restored")
-    assert done.exit_code == 0, done.output
-    entries = (await resources.workspace(workspace_id).audit.page(PageRequest(9))).items
-    assert [(each.action, each.key_id) for each in entries] == [
-        ("restored", "punchcard-restored-command"),
-        ("createApiKey", "punchcard-key-command"),
-    ]
-    assert all(is_operator(each.key_id) for each in entries)
-    epoch = await resources.db["constants"].find_one({"_id": "epoch"})
-    assert epoch is not None
-    assert dict(entries[0].details) == {"epoch": epoch["value"]}

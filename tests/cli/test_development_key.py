@@ -14,6 +14,7 @@ from app.config.settings import ConfigError
 from app.domain.actors import secret_hash
 from app.local.key_file import KeyFile, KeyOrigin
 from app.resources import Resources
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.keys import find_key_by_hash
 from app.store.workspace.workspaces import list_profiles
 
@@ -31,7 +32,10 @@ async def test_first_start_creates_a_workspace_and_shows_its_key_once(resources:
     second = await describe_key(resources, file, ORIGIN)
     assert key not in second
     assert str(file.path) in second
-    assert [profile.name for profile in await list_profiles(resources.db)] == ["Development"]
+    [profile] = await list_profiles(resources.db)
+    assert profile.name == "Development"
+    [entry] = (await resources.workspace(profile.id).audit.page(PageRequest(9))).items
+    assert (entry.action, entry.key_id) == ("createWorkspace", "punchcard-up-command")
 
 
 async def test_key_of_another_database_is_kept_and_the_start_refused(resources: Resources, tmp_path: Path) -> None:
