@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import itertools
 import os
 import secrets
@@ -44,7 +45,7 @@ DATABASES = f"test-{secrets.token_hex(4)}-"
 """How the names of this process's databases begin. Other processes may use the same store."""
 _spare: deque[str] = deque()
 MIN_SPARE_DATABASES = 2
-"""Emptied databases that stay unused, because a task of an earlier test may still write to its database."""
+"""Used databases that wait, because a task of an earlier test may still write to its database."""
 
 LONGEST = tuple(
     f"tests/{name}.py"
@@ -138,6 +139,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
+def pytest_collection_finish() -> None:
+    """Take what collecting made out of garbage collection: it stays, and each full collection would look at all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def patient_product() -> Iterator[None]:
     """Let calls to Redis and health checks in this process wait as long as a test does.
@@ -221,18 +228,20 @@ async def resources(
     is_unused = request.node.get_closest_marker("unused_database") is not None
     if not is_unused:
         await create_database(uri, db)
-        # A task of the test that used it last may have written to it since.
-        await empty_database(uri, db)
+        # Not at the end of the test that used it last: a task of that test may write to it later.
+        if not await empty_database(uri, db):
+            await drop_database(uri, db)
+            await create_database(uri, db)
     await shared.redis.flushall()
     tasks = asyncio.all_tasks()
     bus = type(shared.bus)(shared.redis, settings.database)
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, cache=WorkspaceCache())
     await bus.aclose()
     await _end_tasks(asyncio.all_tasks() - tasks)
-    if not is_unused and await empty_database(uri, db):
-        _spare.append(settings.database)
-    else:
+    if is_unused:
         await drop_database(uri, db)
+    else:
+        _spare.append(settings.database)
 
 
 async def _end_tasks(left: set[asyncio.Task[Any]]) -> None:
