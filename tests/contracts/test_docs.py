@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import shlex
@@ -20,6 +21,7 @@ import httpx
 import pytest
 from graphql import (
     DocumentNode,
+    GraphQLSchema,
     NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
@@ -98,8 +100,13 @@ def test_operation_is_valid(block: Block) -> None:
     document = parse(block.text)
     if all(is_type_system_definition_node(node) for node in document.definitions):
         return
-    schema = build_schema((ROOT / "schema.graphql").read_text())
-    assert [error.message for error in validate(schema, document)] == []
+    assert [error.message for error in validate(exported_schema(), document)] == []
+
+
+@functools.cache
+def exported_schema() -> GraphQLSchema:
+    """Return the schema of `schema.graphql`. Building it takes 0.2 s of processor time."""
+    return build_schema((ROOT / "schema.graphql").read_text())
 
 
 @pytest.mark.parametrize("page", each_page(RUN))
