@@ -344,9 +344,11 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _read_path(doc: Mapping[str, Any], path: str) -> Any:
     """Return the value at a dotted path, or _MISSING."""
+    if "." not in path:
+        return doc.get(path, _MISSING)
     value: Any = doc
     for name in path.split("."):
-        value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
+        value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
     return value
 
 
@@ -355,8 +357,9 @@ def matches(doc: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
     for name, condition in query.items():
         value = _read_path(doc, name)
         if isinstance(condition, dict):
-            if not all(_COMPARISONS[operator](value, operand) for operator, operand in condition.items()):
-                return False
+            for operator, operand in condition.items():
+                if not _COMPARISONS[operator](value, operand):
+                    return False
         elif value != condition:
             return False
     return True
