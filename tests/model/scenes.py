@@ -30,8 +30,8 @@ ONE_MS = timedelta(milliseconds=1)
 class Stage(World):
     """A world in which only the steps of a scene happen."""
 
-    def __init__(self, *, guarded: bool = False) -> None:
-        super().__init__(1, Odds(), guarded=guarded)
+    def __init__(self, *, guarded: bool = False, rules: bool = False) -> None:
+        super().__init__(1, Odds(), guarded=guarded, rules=rules)
         self.db.history.is_kept = True
         self.script.steps.clear()
         self.batches = 0
@@ -68,6 +68,15 @@ class Stage(World):
     def sent_id(self, batch: int) -> str:
         """Return the id of the event that a batch records for ann."""
         return event_id(self.workspace_id, "api", f"{batch} ann")
+
+    async def define_rules(self) -> None:
+        """Create the rules that give points for purchases."""
+        await self.script.rules_step()(self.new_context())
+
+    async def refund(self, *names: str) -> None:
+        """Refund a part of the last purchases of these passes, half an hour from now."""
+        at = await self.clock.now() + timedelta(minutes=30)
+        await self.script.refund_step(str(self.batches), at, list(names or ("ann",)))(self.new_context())
 
     async def define_deducting_segment(self) -> None:
         """Create a segment whose measure is built from the deductions in the history."""
@@ -551,6 +560,19 @@ async def event_is_removed_before_a_merge_moves_it(stage: Stage) -> None:
     await stage.fold()
 
 
+async def refund_comes_before_the_events_of_the_merged_pass(stage: Stage) -> None:
+    """The points that the refund takes back wait until the purchase and the firing are on the survivor, too."""
+    stage.has_late_events = True  # those that the merge moves
+    await stage.define_rules()
+    for _ in range(2):
+        await stage.buy("ann", "bob")
+        await stage.fold()
+        await stage.publish()
+    await stage.merge()
+    await stage.refund("bob")
+    await stage.fold()
+
+
 SCENES: Sequence[Scene] = (
     fold_reads_passes_late,
     fold_crashes_before_it_clears,
@@ -590,12 +612,15 @@ GUARDED_SCENES: Sequence[Scene] = (
 )
 """Scenes with guarded deductions."""
 
+RULE_SCENES: Sequence[Scene] = (refund_comes_before_the_events_of_the_merged_pass,)
+"""Scenes with rules that give points for purchases."""
+
 
 def play(scene: Scene) -> int:
     """Play the scene, finish the work, check the store, and return the number of transitions. Raises AssertionError."""
 
     async def run_scene() -> int:
-        stage = Stage(guarded=scene in GUARDED_SCENES)
+        stage = Stage(guarded=scene in GUARDED_SCENES, rules=scene in RULE_SCENES)
         await stage.create_workspace()
         await scene(stage)
         await stage.finish()
