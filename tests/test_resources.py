@@ -15,6 +15,7 @@ from pymongo.client_options import ClientOptions
 from app.config.settings import ConfigError, Settings
 from app.resources import SELECTION_SECONDS, STANDALONE_WARNING, check_server, open_mongo, open_resources
 from app.store.mongo.driver import OPERATION_THREADS
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import Servers
 from tests.store_proxy import Fault, running_proxy
 
@@ -58,7 +59,7 @@ async def test_process_makes_as_many_calls_at_once_as_the_setting_says(servers: 
         async with open_resources(settings) as resources:
             held = proxy.hold("find", "things", times=None)
             calls = asyncio.gather(*(resources.db["things"].find_one({}) for _ in range(40)))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await proxy.wait_for(lambda: held.met == 30)
             held.released.set()
             await calls

@@ -24,6 +24,7 @@ from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 from tests.receiver import Receiver, run_receiver
 from workers.stages.deliver import run_endpoint
 from workers.worker import Worker
@@ -173,7 +174,7 @@ async def test_stream_that_runs_during_a_restore_ends_with_CursorExpired(
         assert parse_feed_cursor(started["cursor"]) == FeedCursor(3)
         await put_back(business.ctx.resources.db, backup)
         await Restoration(business.ctx.resources.db, 100).begin_epoch(await SystemClock().now())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (message := (await socket.receive_data())["activity"])["__typename"] == "Heartbeat":
                 pass
     assert message == {"__typename": "CursorExpired", "oldestCursor": str(FeedCursor(2))}

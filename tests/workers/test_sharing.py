@@ -20,6 +20,7 @@ from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.schema_version import LOWEST_WRITER, raise_schema
 from tests.business import Business, open_business, purchases
+from tests.patience import PATIENCE_SECONDS
 from workers import wakeups
 from workers.main import STAGES
 from workers.sharing import HOLD_TTL_MS, SHARE_TTL_MS, STALLED_AFTER_SECONDS, STUCK_AFTER_SECONDS, Sharing
@@ -310,7 +311,7 @@ async def test_wake_up_is_handed_on_to_the_worker_that_prefers_the_key(business:
     listeners = [asyncio.create_task(wakeups.listen(worker, stages)) for worker in workers]
     pubsub = business.ctx.resources.redis
     channels = [f"{business.ctx.resources.settings.database}:topic:{wakeups.topic(each.id)}" for each in workers]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while [count for _, count in await pubsub.pubsub_numsub(*channels)] != [1, 1]:
             await asyncio.sleep(0.01)
         for number in range(20):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.flow import SLOT_RANGES
 from tests.business import Business
-from tests.patience import running
+from tests.patience import PATIENCE_SECONDS, running
 from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker
@@ -27,6 +27,9 @@ async def test_range_with_a_long_backlog_does_not_keep_the_other_ranges_waiting(
         if key == long:
             await others_ran.wait()
 
-    async with asyncio.timeout(60), running(Sweep(worker, {**STAGES, "fold": fold}).run(stopping), stopping):
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        running(Sweep(worker, {**STAGES, "fold": fold}).run(stopping), stopping),
+    ):
         await others_ran.wait()
         assert runs[long] == 1

@@ -10,6 +10,7 @@ from app.domain.files.exports import ExportFormat
 from app.domain.jobs import MAX_RUNNING_JOBS
 from app.store.operations.heartbeats import MAX_CLOCK_SKEW_MS
 from tests.business import Business
+from tests.patience import PATIENCE_SECONDS
 from tests.workers.stages.test_deliver import DeliveryHarness, harness, receiver
 from tests.workers.test_sharing import Times, open_workers
 from workers.main import GUARDED
@@ -37,7 +38,7 @@ async def test_endpoint_of_a_crashed_worker_is_delivered_when_its_heartbeat_has_
     feed = await harness.record(3, 2)
     harness.receiver.may_respond.clear()
     crashed = asyncio.create_task(run_endpoint(first, harness.endpoint_id))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not harness.receiver.requests:
             await asyncio.sleep(0.01)
     crashed.cancel()

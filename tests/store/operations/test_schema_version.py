@@ -11,6 +11,7 @@ from app.store.operations import schema_version
 from app.store.operations.schema_version import SCHEMA_VERSION, SchemaTooNew, raise_schema, require_writable
 from tests.business import Business
 from tests.graphql.serving import run_api
+from tests.patience import PATIENCE_SECONDS
 from workers.main import run as run_worker
 
 
@@ -51,7 +52,7 @@ async def test_running_worker_stops_at_a_heartbeat_when_it_is_excluded(
     while not await heartbeats.count_documents({}) and not worker.done():
         await asyncio.sleep(0.01)
     await store(resources, SCHEMA_VERSION + 1, SCHEMA_VERSION + 1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(SchemaTooNew):
             await worker
     assert stopping.is_set()

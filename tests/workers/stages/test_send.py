@@ -280,11 +280,11 @@ async def test_server_that_stalls_holds_up_no_other_pass(harness: Harness) -> No
     card, other = await harness.customer(), await harness.customer("bob")
     harness.mail.answer_recipient = lambda address: None if "ann" in address else "250 OK"
     stalled, taken = await harness.queue(card), await harness.queue(other)
-    await harness.send(timeout_seconds=0.5)
+    await harness.send(timeout_seconds=2)  # on a busy machine, the other message takes a part of it
     assert (await harness.read(taken)).status is SENT
     stored = await harness.read(stalled)
     assert stored.status is QUEUED
-    assert stored.attempts[-1].error == "The server did not answer within 0.5 s."
+    assert stored.attempts[-1].error == "The server did not answer within 2 s."
 
 
 async def test_crash_after_the_outcome_was_recorded_sends_nothing_again(harness: Harness) -> None:
