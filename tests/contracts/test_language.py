@@ -139,8 +139,8 @@ def test_constructors_take_at_most_three_positional_arguments() -> None:
         for path, tree in parse_sources("app", "workers")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func).split(".")[-1] in classes
         and sum(not isinstance(argument, ast.Starred) for argument in node.args) > 3
+        and ast.unparse(node.func).split(".")[-1] in classes
     ]
     assert not found, "\n".join(found)
 
