@@ -70,7 +70,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
         worker.resources.bus.wake("react", card.workspace_id)
         return False
     if pass_ids not in worker.epoch_changed_at:
-        await worker.erase_queries.erase_messages(cards, now_ms)
+        await worker.erase_queries.erase_messages(cards, system_ms())
         for each in cards:
             await _refuse_late_effects(workspace, each, now_ms)
             await worker.erase_queries.close_name(each)
@@ -88,7 +88,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     # Free no external id before all events are stubs. Finish the pass after its aliases: only it leads to them.
     for each in cards:
         await _empty_events(worker, each, now_ms)
-    await worker.erase_queries.erase_messages(cards, now_ms)
+    await worker.erase_queries.erase_messages(cards, system_ms())
     if not await erase_copies(worker.resources, card.workspace_id, [each.external_id for each in cards]):
         return False
     await erase_documents(worker.resources, card.workspace_id)
@@ -118,7 +118,8 @@ async def _refuse_late_effects(workspace: Workspace, card: Pass, now_ms: int) ->
     await workspace.removals.stub_missing(dict.fromkeys(event_ids, card.id), now_ms)
     message_ids = [each.id for each in effects if each.body.prefix == "msg"]
     if message_ids:
-        await workspace.messages.insert_stubs(message_ids, from_ms(now_ms))
+        # In system time, because the store deletes the stubs of messages by its own clock.
+        await workspace.messages.insert_stubs(message_ids, from_ms(system_ms()))
 
 
 async def _empty_activities(worker: Worker, card: Pass, now_ms: int) -> None:

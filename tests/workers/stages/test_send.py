@@ -338,8 +338,10 @@ async def test_erased_pass_gets_no_message_and_keeps_none(harness: Harness) -> N
     workspace, db = harness.business.ctx.workspace, harness.business.ctx.resources.db
     assert await workspace.messages.get_many([sent.id, waiting.id]) == {}
     assert await db["message_templates"].count_documents({}) == 0
-    # A late insert under the same id is refused.
+    # A late insert under the same id is refused. The store would delete a stub that expires before its own time.
     assert await workspace.messages.insert([waiting]) == {0}
+    stubs = await db["messages"].find({"_id": {"$in": [sent.id, waiting.id]}}).to_list(None)
+    assert [stub["expires_at"] > datetime.now(UTC) for stub in stubs] == [True, True]
     assert await workspace.messages.get_many([waiting.id]) == {}
 
 
