@@ -284,11 +284,16 @@ def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[ob
     if leaf.steps:
         return profile.values_at(leaf.root, leaf.steps).values
     value: object
+    if leaf.consent_key is not None:
+        consent = profile.consents.get(leaf.consent_key)
+        return [] if consent is None else [consent.given]
     match leaf.field:
         case "pointsBalance":
             value = context.points
         case "status":
             value = profile.status
+        case "kind":
+            value = card.kind
         case "tier":
             value = context.tier
         case "externalId":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cached_property
 
 from app.domain.errors import Code, InvalidInput, Refused
-from app.domain.passes.passes import STATUSES
+from app.domain.passes.passes import KINDS, STATUSES
 from app.domain.values.conditions import (
     COMPARISONS,
     MEANING,
@@ -38,6 +38,7 @@ class Kind(Enum):
     NUMBER = "a number"
     INSTANT = "an instant"
     TEXT = "a text"
+    BOOLEAN = "true or false"
     ANY = "a value"
 
 
@@ -45,12 +46,20 @@ FIELDS: Mapping[str, Kind] = {
     "pointsBalance": Kind.NUMBER,
     "tier": Kind.TEXT,
     "status": Kind.TEXT,
+    "kind": Kind.TEXT,
     "createdAt": Kind.INSTANT,
     "installedAt": Kind.INSTANT,
     "updatedAt": Kind.INSTANT,
     "externalId": Kind.TEXT,
 }
-"""The fields of every pass. Beside them, criteria compare `fields.<name>`, `metadata.<path>` and `holder.<name>`."""
+"""The fields of every pass.
+
+Beside them, criteria compare `fields.<name>`, `metadata.<path>`, `holder.<name>` and `consent.<key>`.
+"""
+CONSENT = "consent."
+"""Beginning of a field that is a consent: true if it is given, false if it was taken back, else absent."""
+CHOICES: Mapping[str, Sequence[str]] = {"status": STATUSES, "kind": KINDS}
+"""The fields that have one of a few values in every pass."""
 ROOTS: Mapping[str, Kind] = {"fields": Kind.ANY, "metadata": Kind.ANY, "holder": Kind.TEXT}
 HOLDER = ("name", "email", "phone")
 """The values that are known of a holder."""
@@ -75,6 +84,11 @@ class PassCriterion:
         root, _, rest = self.field.partition(".")
         return root if rest and root in ROOTS else ""
 
+    @property
+    def consent_key(self) -> str | None:
+        """The key of the consent that the field is; None for other fields."""
+        return self.field.removeprefix(CONSENT) if self.field.startswith(CONSENT) else None
+
     @cached_property
     def steps(self) -> Steps:
         """The path of the value below `root`; empty for other fields."""
@@ -83,6 +97,8 @@ class PassCriterion:
     @property
     def kind(self) -> Kind:
         """The kind of the field's values."""
+        if self.consent_key is not None:
+            return Kind.BOOLEAN
         return ROOTS[self.root] if self.root else FIELDS.get(self.field, Kind.ANY)
 
     @cached_property
@@ -134,8 +150,9 @@ def parse_pass_criterion(
     """
     name = parse_text(body.get("field"), *path, "field", max_length=200)
     root, _, rest = name.partition(".")
-    if name not in FIELDS and not (root in ROOTS and rest):
-        advice = f"Give fields.<name>, metadata.<path>, holder.<name>, or one of {', '.join(sorted(FIELDS))}."
+    if name not in FIELDS and not ((root in ROOTS or name.startswith(CONSENT)) and rest):
+        advice = "Give fields.<name>, metadata.<path>, holder.<name>, consent.<key>, or one of "
+        advice += f"{', '.join(sorted(FIELDS))}."
         raise InvalidInput(Code.UNKNOWN, advice, *path, "field")
     operator = parse_operator(body.get("operator", "EQ"), *path, "operator")
     value = body.get("value")
@@ -177,16 +194,15 @@ def _check_kind(found: PassCriterion, path: tuple[str, ...]) -> None:
         if kind is Kind.INSTANT:
             message = f"'{operand}' is not an instant of the years 1900 to 2199. Give RFC 3339: 2026-01-31T09:30:00Z."
             raise InvalidInput(Code.INVALID, f"{message} {RELATIVE_DATE_ADVICE}", *at)
-        if found.field == "status":
-            raise InvalidInput(
-                Code.UNKNOWN, f"No pass has the status '{operand}'; give one of {', '.join(STATUSES)}.", *at
-            )
+        if found.field in CHOICES:
+            choices = ", ".join(CHOICES[found.field])
+            raise InvalidInput(Code.UNKNOWN, f"No pass has the {found.field} '{operand}'; give one of {choices}.", *at)
         raise InvalidInput(Code.INVALID, f"{found.field} is {kind.value}; compare it with {kind.value}.", *at)
 
 
 def _fits(operand: object, found: PassCriterion) -> bool:
-    if found.field == "status" and found.operator not in ORDERED | {Operator.CONTAINS}:
-        return operand in STATUSES
+    if found.field in CHOICES and found.operator not in ORDERED | {Operator.CONTAINS}:
+        return operand in CHOICES[found.field]
     match found.kind:
         case Kind.NUMBER:
             return isinstance(read_number(operand), Decimal)
@@ -194,4 +210,6 @@ def _fits(operand: object, found: PassCriterion) -> bool:
             return _read_instant(operand) is not None
         case Kind.TEXT:
             return isinstance(operand, str)
+        case Kind.BOOLEAN:
+            return isinstance(operand, bool)
     return True

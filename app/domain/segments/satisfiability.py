@@ -15,7 +15,6 @@ from decimal import ROUND_FLOOR, Decimal
 from itertools import chain, combinations, product
 
 from app.domain.errors import Code, Problem
-from app.domain.passes.passes import STATUSES
 from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import read_number
 from app.domain.values.instants import LATEST, parse_instant
@@ -36,7 +35,7 @@ from .criteria import (
 )
 from .evaluation import COMPARE
 from .event_filters import can_match, operands_of
-from .pass_criteria import Kind, PassCriterion
+from .pass_criteria import CHOICES, Kind, PassCriterion
 from .sequences import SequenceCriterion
 
 MAX_EVALUATED_LEAVES = 20_000
@@ -242,8 +241,10 @@ def _pass_outcomes(leaves: Sequence[PassCriterion], tiers: Collection[str]) -> s
         instants = {parse_instant(value) for value in _listed(leaves)} | {LATEST}
         around: list[object] = [at + shift for at in instants for shift in (-_INSTANT, timedelta(0), _INSTANT)]
         return _single_outcomes(leaves, [*around, *([None] if leaf.field == "installedAt" else [])])
-    if leaf.field == "status":
-        return _single_outcomes(leaves, STATUSES)
+    if leaf.kind is Kind.BOOLEAN:
+        return _single_outcomes(leaves, [None, True, False])
+    if leaf.field in CHOICES:
+        return _single_outcomes(leaves, CHOICES[leaf.field])
     if leaf.field == "tier":
         return _single_outcomes(leaves, [None, *tiers])
     return _free_outcomes(leaves)
@@ -325,8 +326,11 @@ def _reason(leaf: Leaf, tiers: Collection[str]) -> str:
             return "a count is a whole number from 0 on. Compare it with 1 or more, or leave the criterion out."
         return "days since an event are 0 or more. Compare with another number of days, or leave the criterion out."
     assert isinstance(leaf, PassCriterion)
-    if leaf.field == "status":
-        return f"the status of a pass is one of {', '.join(STATUSES)}. Name other ones, or leave the criterion out."
+    if leaf.field in CHOICES:
+        choices = ", ".join(CHOICES[leaf.field])
+        return f"the {leaf.field} of a pass is one of {choices}. Name other ones, or leave the criterion out."
+    if leaf.kind is Kind.BOOLEAN:
+        return "a consent is true, false or absent. Compare it with one of them, or leave the criterion out."
     if leaf.field == "tier":
         if not tiers:
             return "this workspace has no tiers, so no pass has one. Call setTierProgram first, or leave it out."

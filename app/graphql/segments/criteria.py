@@ -92,8 +92,9 @@ class PassCriterion:
     """Comparison of a value of the pass itself with `value`."""
 
     field: str = strawberry.field(
-        description='Value of the pass: "fields.<path>", "metadata.<path>", "holder.<name>", "pointsBalance", "tier", '
-        '"status", "createdAt", "installedAt", "updatedAt" or "externalId". Paths are read as in `MetadataCondition`.'
+        description='Value of the pass: "fields.<path>", "metadata.<path>", "holder.<name>", "consent.<key>", '
+        '"pointsBalance", "tier", "status", "kind", "createdAt", "installedAt", "updatedAt" or "externalId". Paths are '
+        "read as in `MetadataCondition`. A consent is true if it is given, and false if it was taken back."
     )
     operator: ComparisonOperator = strawberry.field(
         default=ComparisonOperator.EQ, description="Comparison with `value`. Default: `EQ`."

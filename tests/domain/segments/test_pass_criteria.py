@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.domain.errors import Code, Refused
+from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Pass, Profile
 from app.domain.segments.evaluation import EvaluationContext, evaluate, measured_value
 from app.domain.segments.parsing import parse_criteria
@@ -17,6 +18,7 @@ PROFILE = Profile(
     holder={"name": "Ann", "email": "ann@example.com"},
     fields={"size": 42, "level": "42", "visits": [1, 5, "x"], "utm.source": "mail", "w": 72.1234567},
     metadata={"items": [{"sku": "a"}, {"sku": "b"}]},
+    consents={"news": Consent(True, 1, "e1"), "sms": Consent(False, 2, "e2")},
 )
 
 
@@ -62,6 +64,16 @@ def context(**changes: object) -> EvaluationContext:
         ("installedAt", "NOT_EXISTS", None, True),
         ("status", "IN", ["ACTIVE", "EXPIRED"], True),
         ("externalId", "GTE", "ann", True),
+        ("kind", "EQ", "LOYALTY_CARD", True),
+        ("kind", "NE", "GIFT_CARD", True),
+        ("consent.news", "EQ", True, True),
+        ("consent.news", "NE", True, False),
+        ("consent.sms", "EQ", False, True),
+        ("consent.sms", "EQ", True, False),
+        ("consent.sms", "EXISTS", None, True),
+        ("consent.push", "EQ", False, False),
+        ("consent.push", "NE", True, True),
+        ("consent.push", "NOT_EXISTS", None, True),
     ],
 )
 def test_fields_of_the_pass_compare_within_their_kind(field: str, operator: str, value: object, expected: bool) -> None:
@@ -96,6 +108,10 @@ def test_values_of_a_list_are_reported_together() -> None:
         ("fields.$where", "EQ", "x", Code.INVALID, "field"),
         ("metadata...", "EQ", "x", Code.INVALID, "field"),
         ("tiers", "EQ", "x", Code.UNKNOWN, "field"),
+        ("kind", "EQ", "VOUCHER", Code.UNKNOWN, "value"),
+        ("consent.news", "EQ", "GIVEN", Code.INVALID, "value"),
+        ("consent.news", "IN", [True, 1], Code.INVALID, "value.1"),
+        ("consent.", "EQ", True, Code.UNKNOWN, "field"),
     ],
 )
 def test_value_that_no_field_can_have_is_refused(

@@ -27,6 +27,9 @@ def find(tree: dict[str, object]) -> list[str]:
 
 
 DAYS = {"metric": "DAYS_SINCE_LAST"}
+SEQUENCE: dict[str, object] = {
+    "sequence": {"steps": [{"event": {"types": ["purchase"]}}, {"event": {"types": ["refund"]}}]}
+}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,13 @@ DAYS = {"metric": "DAYS_SINCE_LAST"}
         (of_pass("status", "NOT_IN", ["ACTIVE", "INACTIVE", "EXPIRED", "REVOKED"]), "pass.value"),
         (of_pass("status", "CONTAINS", "X-"), "pass.value"),
         (of_pass("status", "GTE", "A"), "pass.value"),
+        (event("LT", 0, metric="MAX"), "event.value"),
+        (event("EQ", -1, metric="AVG"), "event.value"),
+        (event("LTE", -5, metric="MIN", within={"days": 3}), "event.value"),
+        (event("GTE", 0, metric="COUNT_DISTINCT", field="source"), "event.value"),
+        (event("EQ", "1.5", metric="COUNT_DISTINCT", field="source"), "event.value"),
+        (of_pass("kind", "EXISTS"), "pass.operator"),
+        (of_pass("kind", "IN", ["LOYALTY_CARD", "GIFT_CARD"]), "pass.value"),
         (of_pass("tier", "EQ", "gold"), "pass.value"),
         (of_pass("tier", "NE", "gold"), "pass.value"),
         (of_pass("tier", "EXISTS"), "pass.operator"),
@@ -70,6 +80,11 @@ def test_leaf_that_never_changes_its_result_is_named(leaf: dict[str, object], pa
     assert find(leaf) == [path]
     assert find({"not": leaf}) == [f"not.{path}"]
     assert find({"all": [event("GTE", 3), leaf]}) == [f"all.1.{path}"]
+
+
+def test_step_that_no_event_can_take_is_named() -> None:
+    steps = [{"event": {"types": ["purchase"]}}, {"event": {"types": ["refund"], "categories": ["ACTIVITY"]}}]
+    assert find({"any": [{"sequence": {"steps": steps}}, event("GTE", 3)]}) == ["any.0.sequence.steps.1.event"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +100,12 @@ def test_leaf_that_never_changes_its_result_is_named(leaf: dict[str, object], pa
         ({"all": [event("LT", 4, **DAYS), event("EQ", 4, **DAYS)]}, "all"),
         ({"all": [event("GTE", 2), {"not": event("GTE", 2)}]}, "all"),
         ({"any": [event("GTE", 2), {"not": event("GTE", 3)}]}, "any"),
+        ({"all": [event("GT", 9, metric="MIN"), event("LT", 9, metric="MIN")]}, "all"),
+        ({"all": [event("GT", 9, metric="MIN"), event("LT", 9, metric="MAX")]}, None),
+        ({"any": [event("GTE", 9, metric="AVG"), event("LT", 9, metric="AVG")]}, None),
+        ({"all": [of_pass("consent.a", "EQ", True), of_pass("consent.a", "EQ", False)]}, "all"),
+        ({"any": [of_pass("consent.a", "EQ", True), of_pass("consent.a", "EQ", False)]}, None),
+        ({"all": [SEQUENCE, {"not": SEQUENCE}]}, "all"),
         ({"all": [of_pass("pointsBalance", "GT", 10), of_pass("pointsBalance", "LT", "10.5")]}, None),
         ({"all": [of_pass("pointsBalance", "GT", 10), of_pass("pointsBalance", "LT", 10)]}, "all"),
         ({"all": [of_pass("fields.a", "EQ", "x"), of_pass("fields.a", "EQ", "y")]}, None),
@@ -117,6 +138,7 @@ def test_criteria_that_exclude_each_other_are_named_together(tree: dict[str, obj
 @pytest.mark.parametrize(
     "leaf",
     [
+        event("LT", 0, metric="MAX", field="points"), event("GTE", 0, metric="MIN"), SEQUENCE,
         event("GTE", 1), event("EQ", 0), event("LT", 1), event("LTE", 0), event("GT", 0), event("LT", "0.5"),
         event("LT", 0, metric="SUM"), event("GTE", 0, metric="SUM"), event("GTE", 0, **DAYS, never="FAILS"),
         event("GTE", 0, metric="DAYS_SINCE_FIRST"), event("LTE", 0, **DAYS), event("GT", 0, **DAYS),
