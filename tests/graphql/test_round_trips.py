@@ -23,6 +23,8 @@ from app.commands.rewards.rewards import create_reward
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activity_queries import ActivityQuery
+from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.reactions import FreeUnits, Reaction
 from app.graphql.schema import schema
 from app.resources import Resources
 from tests.business import Business, bought_within, open_business, purchases
@@ -46,6 +48,7 @@ LISTS = {
     "channels": "channels(first: $n) { totalCount nodes { id key settings awaySince } }",
     "messages": "messages(first: $n) { totalCount nodes { id status channel { key awaySince } pass { externalId }"
     " job { id } } }",
+    "parkedEffects": "parkedEffects(first: $n) { totalCount nodes { id event { type } pass { externalId } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
     "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
@@ -147,6 +150,22 @@ async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) 
         for guest in ("guest-0", "guest-1"):
             await send_message(business.ctx, content, pass_id=None, external_id=guest, idempotency_key=None)
     log = await business.read_log()
+    at = await business.clock.now()
+    await business.ctx.workspace.reactions.park(
+        ParkedReaction(
+            Reaction(
+                event_id=str(each.cause.get("event", each.id)),
+                index=0,
+                pass_id=each.pass_id,
+                activity_id=each.id,
+                body=FreeUnits("event_none"),
+            ),
+            Refusal("NO", "Not."),
+            attempt_count=1,
+            at=at,
+        )
+        for each in log[:8]
+    )
     for activity in log[:4]:
         query = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])
         endpoint, _ = await create_webhook_endpoint(business.ctx, "https://example.com/", filter=query)
