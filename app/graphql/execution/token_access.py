@@ -63,14 +63,15 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 """Fields that a token may select, by type."""
 
 FORBIDDEN: Mapping[str, frozenset[str]] = {
-    "Pass": _names("metadata fieldProblems"),
+    "Pass": _names("metadata fieldProblems membershipHistory"),
     "Consent": _names("source eventId"),
     "Reward": _names(
         "version criteria limits timezone codePattern metadata createdAt updatedAt versions unitsLeft warnings"
     ),
     "Membership": _names("cause explanation until"),
+    "MembershipConnection": _names("computedThrough"),
     "Event": _names("source origin definitionVersion effects activities"),
-    "Activity": _names("sequence cause"),
+    "Activity": _names("sequence cause correctionOf"),
     "Lagged": _names("behind"),
     "RecordEventPayload": _names("receipt"),
     "RedeemRewardPayload": _names("receipt"),
