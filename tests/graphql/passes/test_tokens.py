@@ -120,41 +120,42 @@ async def test_token_reads_its_pass_and_no_other(api: Api) -> None:
             }
 
 
-@pytest.mark.parametrize(
-    ("query", "path"),
-    [
-        ("{ passes { totalCount } }", ["passes"]),
-        ("{ segments { totalCount } }", ["segments"]),
-        ('{ segment(key: "vip") { id } }', ["segment"]),
-        ("{ events { totalCount } }", ["events"]),
-        ("{ activity { totalCount } }", ["activity"]),
-        ("{ viewer { workspace { name } } }", ["viewer"]),
-        ("{ apiKeys { totalCount } }", ["apiKeys"]),
-        ("{ rewards { totalCount } }", ["rewards"]),
-        ('{ explainMembership(segmentKey: "vip") { text } }', ["explainMembership"]),
-        ("{ pass { metadata } }", ["pass", "metadata"]),
-        ("{ pass { fieldProblems { message } } }", ["pass", "fieldProblems"]),
-        ("{ pass { events { nodes { origin { channel } } } } }", ["pass", "events", "nodes", 0, "origin"]),
-        ("{ pass { events { nodes { effects { id } } } } }", ["pass", "events", "nodes", 0, "effects"]),
-        ("{ pass { activity { nodes { cause { kind } } } } }", ["pass", "activity", "nodes", 0, "cause"]),
-        ("{ pass { rewards { reward { criteria { list } } } } }", ["pass", "rewards", 0, "reward", "criteria"]),
-        ("{ pass { activity(filter: {includeSilent: true}) { totalCount } } }", ["pass", "activity"]),
-        ("{ pass { events(filter: {sources: [\"api\"]}) { totalCount } } }", ["pass", "events"]),
-        ("{ pass(consistency: STRONG) { id } }", ["pass"]),
-        ("mutation { createPass(input: {externalId: \"x\"}) { pass { id } } }", ["createPass"]),
-        ("mutation { recordEvents(input: {events: []}) { created } }", ["recordEvents"]),
-        ("mutation { recordPurchase(input: {amount: 5}) { status } }", ["recordPurchase"]),
-        ("mutation { revokePassTokens(input: {passId: \"x\"}) { pass { id } } }", ["revokePassTokens"]),
-        ("mutation { createPassToken(input: {scopes: [READ]}) { token } }", ["createPassToken"]),
-    ],
-)  # fmt: skip
-async def test_everything_else_is_forbidden_with_its_path(api: Api, query: str, path: list[object]) -> None:
+FORBIDDEN: list[tuple[str, list[object]]] = [
+    ("{ passes { totalCount } }", ["passes"]),
+    ("{ segments { totalCount } }", ["segments"]),
+    ('{ segment(key: "vip") { id } }', ["segment"]),
+    ("{ events { totalCount } }", ["events"]),
+    ("{ activity { totalCount } }", ["activity"]),
+    ("{ viewer { workspace { name } } }", ["viewer"]),
+    ("{ apiKeys { totalCount } }", ["apiKeys"]),
+    ("{ rewards { totalCount } }", ["rewards"]),
+    ('{ explainMembership(segmentKey: "vip") { text } }', ["explainMembership"]),
+    ("{ pass { metadata } }", ["pass", "metadata"]),
+    ("{ pass { fieldProblems { message } } }", ["pass", "fieldProblems"]),
+    ("{ pass { events { nodes { origin { channel } } } } }", ["pass", "events", "nodes", 0, "origin"]),
+    ("{ pass { events { nodes { effects { id } } } } }", ["pass", "events", "nodes", 0, "effects"]),
+    ("{ pass { activity { nodes { cause { kind } } } } }", ["pass", "activity", "nodes", 0, "cause"]),
+    ("{ pass { rewards { reward { criteria { list } } } } }", ["pass", "rewards", 0, "reward", "criteria"]),
+    ("{ pass { activity(filter: {includeSilent: true}) { totalCount } } }", ["pass", "activity"]),
+    ("{ pass { events(filter: {sources: [\"api\"]}) { totalCount } } }", ["pass", "events"]),
+    ("{ pass(consistency: STRONG) { id } }", ["pass"]),
+    ("mutation { createPass(input: {externalId: \"x\"}) { pass { id } } }", ["createPass"]),
+    ("mutation { recordEvents(input: {events: []}) { created } }", ["recordEvents"]),
+    ("mutation { recordPurchase(input: {amount: 5}) { status } }", ["recordPurchase"]),
+    ("mutation { revokePassTokens(input: {passId: \"x\"}) { pass { id } } }", ["revokePassTokens"]),
+    ("mutation { createPassToken(input: {scopes: [READ]}) { token } }", ["createPassToken"]),
+]  # fmt: skip
+"""Operations that no token may run, and the path at which they are refused."""
+
+
+async def test_everything_else_is_forbidden_with_its_path(api: Api) -> None:
     await api.business.record({})
     await create(api.business)
     await api.business.run_worker()
     async with holding(api, await create_token(api)):
-        error, *_ = (await api.execute(query))["errors"]
-    assert (error["extensions"]["code"], error["path"]) == ("FORBIDDEN", path), error
+        for query, path in FORBIDDEN:
+            error, *_ = (await api.execute(query))["errors"]
+            assert (error["extensions"]["code"], error["path"]) == ("FORBIDDEN", path), (query, error)
 
 
 async def test_segments_are_seen_where_they_allow_it(api: Api) -> None:
@@ -164,29 +165,36 @@ async def test_segments_are_seen_where_they_allow_it(api: Api) -> None:
     hidden = await business.create_segment("loyal", purchases(1))
     await business.record({})
     await business.run_worker()
+    silent = await business.create_segment("silent", purchases(1), visible_to_passes=True)
     ann = await business.read_pass()
     query = """{ pass { memberships { totalCount nodes { id segment { id key name } } }
       activity(filter: {types: ["customer.segment.entered"]}) { totalCount nodes { id data } } } }"""
     async with holding(api, await create_token(api)):
         found = (await api.fetch_data(query))["pass"]
-        [membership] = found["memberships"]["nodes"]
+        membership, later = sorted(found["memberships"]["nodes"], key=lambda each: str(each["segment"]["key"]))
         segment = {"id": to_global_id("Segment", shown.id), "key": "buyers", "name": "buyers"}
-        assert (membership["segment"], found["memberships"]["totalCount"]) == (segment, 1)
+        assert (membership["segment"], later["segment"]["key"]) == (segment, "silent")
+        assert found["memberships"]["totalCount"] == 2
         [entry] = found["activity"]["nodes"]
         assert entry["data"]["segment"] == {"id": shown.id, "key": "buyers", "name": "buyers"}
         assert entry["data"].keys().isdisjoint({"before", "after", "silent"})
         assert found["activity"]["totalCount"] == 1
-        entered = [each for each in await business.read_log() if each.segment_id == hidden.id]
-        unseen = [("Membership", f"{ann.id}.{hidden.id}"), ("Activity", entered[0].id), ("Segment", shown.id)]
+        log = {each.segment_id: each for each in await business.read_log(include_silent=True)}
+        assert log[silent.id].silent
+        unseen = [
+            ("Membership", f"{ann.id}.{hidden.id}"),
+            ("Activity", log[hidden.id].id),
+            ("Activity", log[silent.id].id),
+            ("Segment", shown.id),
+        ]
         for kind, database_id in unseen:
             node = await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=to_global_id(kind, database_id))
             assert node["node"] is None, kind
         assert (await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=membership["id"]))["node"]
-        assert await codes_of(api, "{ pass { memberships { nodes { segment { criteria { list } } } } } }") == [
-            "FORBIDDEN"
-        ]
-        assert await codes_of(api, "{ pass { memberships { nodes { until } } } }") == ["FORBIDDEN"]
-    assert json.dumps(found).count(hidden.id) == 0
+        for field in ("segment { criteria { list } }", "until", "cause { kind }", "explanation { text }"):
+            query = f"{{ pass {{ memberships(first: 1) {{ nodes {{ {field} }} }} }} }}"
+            assert await codes_of(api, query) == ["FORBIDDEN"], field
+    assert hidden.id not in json.dumps(found)
 
 
 async def test_what_rules_and_punchcard_write_is_not_shown(api: Api) -> None:
@@ -213,7 +221,9 @@ async def test_what_rules_and_punchcard_write_is_not_shown(api: Api) -> None:
         )
         every_type = '{ pass { activity(filter: {types: ["customer.rule.fired"]}) { totalCount nodes { id } } } }'
         assert (await api.fetch_data(every_type))["pass"]["activity"] == {"totalCount": 0, "nodes": []}
-        assert await codes_of(api, "{ pass { id ... @defer { metadata } } }") == ["FORBIDDEN"]
+        deferred = json.dumps({"query": "{ pass { id ... @defer { metadata } } }"})
+        parts = (await api.post(deferred, accept="application/json, multipart/mixed")).text
+        assert ('"completed"' in parts, parts.count('"FORBIDDEN"')) == (True, 1), parts
         fired = [each for each in await business.read_log(types=("customer.rule.fired",)) if each.pass_id == ann.id]
         for kind, database_id in (("Activity", fired[0].id), ("Event", str(fired[0].cause["event"]))):
             node = await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=to_global_id(kind, database_id))
@@ -520,30 +530,30 @@ async def test_forged_and_expired_tokens_are_refused(api: Api, caplog: pytest.Lo
         assert (await api.http.get(report, headers=api.headers)).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        ({"expiresInSeconds": 0}, ("OUT_OF_RANGE", ["expiresInSeconds"])),
-        ({"expiresInSeconds": 86_401}, ("OUT_OF_RANGE", ["expiresInSeconds"])),
-        ({"scopes": []}, ("REQUIRED", ["scopes"])),
-        ({"scopes": ["READ"], "recordTypes": ["scan"]}, ("INVALID", ["recordTypes"])),
-        ({"scopes": ["RECORD"]}, ("REQUIRED", ["recordTypes"])),
-        ({"scopes": ["RECORD"], "recordTypes": ["scan", "pass_updated"]}, ("INVALID", ["recordTypes", "1"])),
-        ({"scopes": ["RECORD"], "recordTypes": ["point_add"]}, ("INVALID", ["recordTypes", "0"])),
-        ({"scopes": ["RECORD"], "recordTypes": ["checkout"]}, ("INVALID", ["recordTypes", "0"])),
-        ({"scopes": ["RECORD"], "recordTypes": ["scan"] * 21}, ("TOO_MANY", ["recordTypes"])),
-        ({"passExternalId": "none"}, ("UNKNOWN", ["passExternalId"])),
-        ({"passId": "pass_none", "passExternalId": None}, ("UNKNOWN", ["passId"])),
-        ({"passExternalId": None}, ("REQUIRED", ["passId"])),
-        ({"passId": "pass_none"}, ("INVALID", ["passId"])),
-    ],
-)
-async def test_invalid_tokens_are_not_made(api: Api, sent: dict[str, Any], expected: tuple[str, list[str]]) -> None:
+INVALID: list[tuple[dict[str, Any], tuple[str, list[str]]]] = [
+    ({"expiresInSeconds": 0}, ("OUT_OF_RANGE", ["expiresInSeconds"])),
+    ({"expiresInSeconds": 86_401}, ("OUT_OF_RANGE", ["expiresInSeconds"])),
+    ({"scopes": []}, ("REQUIRED", ["scopes"])),
+    ({"scopes": ["READ"], "recordTypes": ["scan"]}, ("INVALID", ["recordTypes"])),
+    ({"scopes": ["RECORD"]}, ("REQUIRED", ["recordTypes"])),
+    ({"scopes": ["RECORD"], "recordTypes": ["scan", "pass_updated"]}, ("INVALID", ["recordTypes", "1"])),
+    ({"scopes": ["RECORD"], "recordTypes": ["point_add"]}, ("INVALID", ["recordTypes", "0"])),
+    ({"scopes": ["RECORD"], "recordTypes": ["checkout"]}, ("INVALID", ["recordTypes", "0"])),
+    ({"scopes": ["RECORD"], "recordTypes": ["scan"] * 21}, ("TOO_MANY", ["recordTypes"])),
+    ({"passExternalId": "none"}, ("UNKNOWN", ["passExternalId"])),
+    ({"passId": "pass_none", "passExternalId": None}, ("UNKNOWN", ["passId"])),
+    ({"passExternalId": None}, ("REQUIRED", ["passId"])),
+    ({"passId": "pass_none"}, ("INVALID", ["passId"])),
+]
+"""Inputs of createPassToken beside a pass and the scope READ, and the error that they get."""
+
+
+async def test_invalid_tokens_are_not_made(api: Api) -> None:
     await api.business.create_passes("ann")
-    payload = (await api.fetch_data(CREATE, input={"passExternalId": "ann", "scopes": ["READ"], **sent}))[
-        "createPassToken"
-    ]
-    assert (payload["token"], list_codes(payload["userErrors"])) == (None, [expected])
+    for sent, expected in INVALID:
+        made = await api.fetch_data(CREATE, input={"passExternalId": "ann", "scopes": ["READ"], **sent})
+        payload = made["createPassToken"]
+        assert (payload["token"], list_codes(payload["userErrors"])) == (None, [expected]), sent
 
 
 async def test_key_gives_no_scope_that_it_lacks(api: Api) -> None:
