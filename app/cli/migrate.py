@@ -11,6 +11,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.mongo.queries import Database
+from app.store.operations.findable_passes import make_passes_findable
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
 from app.store.operations.pass_names import forget_names, lacks_names, name_passes
 from app.store.operations.schema_version import (
@@ -38,7 +39,9 @@ SHARD_INDEX_NAMES = {f"{collection}.{index.document['name']}" for collection, in
 @click.option("--shard", is_flag=True, help="Divide the large collections over the shards of a sharded MongoDB.")
 @with_settings
 def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: bool, shard: bool) -> None:
-    """Prepare the database for this version: build the indexes that it lacks, and name the passes of 0.1.0.
+    """Prepare the database for this version: build the indexes that it lacks, and complete the passes of 0.1.0.
+
+    Each pass gets a name, and the words by which `passes` finds it.
 
     Run it once before a rollout.
 
@@ -99,6 +102,8 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         await raise_schema(resources.db)
         if await lacks_names(resources.db):
             await wait_for_earlier_versions()
+        # The names come last: processes start as soon as all passes have them.
+        await make_passes_findable(resources.db, lambda count: say(f"  {count} passes can be found by search"))
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))

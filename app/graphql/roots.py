@@ -24,11 +24,12 @@ from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, l
 from app.graphql.messages.roots import MessageMutations, MessageQueries
 from app.graphql.passes import list_imports, lists, merges, removals
 from app.graphql.passes import mutations as pass_mutations
+from app.graphql.passes.finding import list_passes
 from app.graphql.passes.list_imports import ImportSegmentMembersPayload
 from app.graphql.passes.lists import SegmentListPayload
 from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
-from app.graphql.passes.passes import Pass, find_pass, list_passes
+from app.graphql.passes.passes import Pass, find_pass
 from app.graphql.passes.referrals import ConfirmPassPayload, RecordReferralPayload, confirm_pass, record_referral
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
 from app.graphql.passes.tokens import PassTokenMutations

@@ -67,6 +67,8 @@ from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
 from app.domain.passes.inputs import PassInput
+from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery
+from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus
@@ -348,6 +350,7 @@ async def call_all_queries(business: Business) -> None:
     await set_event_rules(ctx, Acceptance.OPEN)
     assert await store.vocabulary.types() == ["purchase"]
     assert await store.vocabulary.sources() == ["api"]
+    await find_passes(business, recent.id)
     await store.passes.by_external_id("p1")
     await store.passes.get(ann.id)
     await store.passes.lots([ann.id])
@@ -621,6 +624,20 @@ async def send_messages(business: Business) -> None:
     await store.messages.templates.delete_of_pass(card.id)
     await store.messages.insert_stubs(["msg_stub"], datetime.now(UTC))
     await store.messages.work.delete(channel.id)
+
+
+async def find_passes(business: Business, segment_id: str) -> None:
+    finding, now_ms = business.ctx.workspace.finding, to_ms(datetime(2027, 1, 1, tzinfo=UTC))
+    for query in (
+        PassQuery(), PassQuery(ids=["pass_none"]), PassQuery(search=parse_search("p1")),
+        PassQuery(search=parse_search("p")), PassQuery(segment_ids=[segment_id], statuses=("ACTIVE",)),
+        PassQuery(created_after=datetime(2025, 1, 1, tzinfo=UTC)), PassQuery(points_min=Decimal(0), points_max=Decimal(9)),
+        PassQuery(last_event_before=datetime(2027, 1, 1, tzinfo=UTC)), PassQuery(consent="news"),
+    ):  # fmt: skip
+        for field in PassOrderField:
+            await finding.page(query, PageRequest(2), PassOrder(field), now_ms)
+            await finding.page(query, PageRequest(2, backward=True), PassOrder(field, ascending=True), now_ms)
+        await finding.count(query)
 
 
 async def react_and_repeat(business: Business) -> None:

@@ -88,6 +88,8 @@ INTERNAL = frozenset(
     app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.messages.unsubscribing.MAX_TOKEN_CHARACTERS
     app.domain.pass_tokens.MAX_TOKEN_CHARACTERS
+    app.domain.passes.search_tokens.MAX_NAME_KEY
+    app.domain.passes.search_tokens.MAX_TOKEN_LENGTH
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS
@@ -101,6 +103,7 @@ INTERNAL = frozenset(
     app.graphql.execution.persisted.MAX_CACHED_CHARACTERS
     app.graphql.execution.persisted.MAX_CACHED_DOCUMENTS
     app.graphql.types.filters.MAX_SOURCES
+    app.store.workspace.finding.MAX_WORDS_COUNTED
     app.local.processes.MAX_RESTART_DELAY_SECONDS
     app.outbound.sending.MAX_ERROR_CHARACTERS
     app.outbound.smtp.MAX_IDLE_CONNECTIONS

@@ -24,8 +24,12 @@ from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.inbound.deliveries import DeliveryStatus
 from app.domain.jobs import JobStatus
+from app.domain.passes.pass_queries import PassOrder, PassQuery
+from app.domain.passes.search_tokens import parse_search
+from app.domain.values.instants import EARLIEST
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
+from app.store.operations.findable_passes import FINDABLE
 from app.store.operations.indexes import ensure_indexes
 from app.store.operations.pass_names import forget_names
 from tests.business import Business
@@ -47,6 +51,7 @@ async def upgraded(resources: Resources, clock: FixedClock) -> Business:
         if docs:
             await resources.db[name].insert_many(docs)
     await forget_names(resources.db)
+    await resources.db["constants"].delete_one({"_id": FINDABLE})
     await ensure_indexes(resources.db)
     actor = Actor(about["workspace"], "key_test", "test", scopes=frozenset(SCOPES))
     context = Context(resources.workspace(about["workspace"]), actor, resources)
@@ -65,6 +70,12 @@ async def test_pending_events_are_counted_once_and_published(upgraded: Business)
     assert [activity.position for activity in log] == list(range(1, len(log) + 1))
     pending = await upgraded.ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}})
     assert pending == 0
+
+
+async def test_passes_are_found_by_search_and_last_event(upgraded: Business) -> None:
+    query = PassQuery(search=parse_search("an"), last_event_after=EARLIEST)
+    page = await upgraded.ctx.workspace.finding.page(query, PageRequest(9), PassOrder(), 2**41)
+    assert [card.external_id for card in page.items] == ["ann"]
 
 
 async def test_repeat_of_a_call_to_version_0_1_0_is_a_duplicate(upgraded: Business) -> None:

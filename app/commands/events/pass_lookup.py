@@ -119,6 +119,7 @@ def new_pass(
         outbox=(Entry(number=1, type=CREATED, at_ms=now_ms, recorded_ms=now_ms, historical=historical),),
         next_due_ms=now_ms + wait_ms,
         historical=historical,
+        searchable=(),
     )
 
 

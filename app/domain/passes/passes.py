@@ -10,7 +10,7 @@ from functools import cached_property
 
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
-from app.domain.events.events import Event
+from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.events.guards import Decisions
 from app.domain.state.aggregates import Aggregates
 from app.domain.state.firings import RuleFirings
@@ -145,6 +145,8 @@ class Pass:
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
     - `gift_currency`: currency of a gift card; None for every other pass.
+    - `searchable`: paths of the fields under whose values search finds the pass, as of the last write of its tokens; None
+      for a pass whose tokens were never stored.
     - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` says
       whether checkouts counted there.
 
@@ -185,6 +187,7 @@ class Pass:
     redeemed: RedeemedRewards = field(default_factory=dict)
     decisions: Decisions = field(default_factory=dict)
     gift_currency: str | None = None
+    searchable: tuple[str, ...] | None = None
 
     @property
     def kind(self) -> str:
@@ -195,6 +198,15 @@ class Pass:
     def has_counted(self) -> bool:
         """Whether any event has counted in the pass."""
         return bool(self.aggregates or self.made_aggregates)
+
+    @property
+    def last_event_ms(self) -> int | None:
+        """The instant of the last event of the customer that counts; None without one.
+
+        Changes that `updatePass` records and events that rules made are no activity of the customer.
+        """
+        rows = (row for (kind, _), row in self.aggregates.items() if kind not in INTERNAL_TYPES)
+        return max((row.last_ms for row in rows), default=None)
 
     @property
     def event_count(self) -> int:

@@ -13,7 +13,7 @@ VERSION = b"\x01"
 EPOCH_VERSION = b"\x02"
 """Version of feed cursors that name an epoch. Those of the first epoch keep the form of version 0.1.0."""
 ACTIVITY = "activity"
-_MAX_LENGTH = 512
+_MAX_LENGTH = 1_024
 # Bounds integers in cursors: milliseconds of the years 1691 to 2248, and positions of the activity log.
 _MAX_INTEGER = 2**43
 

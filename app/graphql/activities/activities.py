@@ -30,6 +30,7 @@ from app.graphql.types.scalars import JSON, BigInt
 from app.store.mongo.paging import Page
 
 from .causes import ActivityCause, cause_of
+from .orders import ActivityOrder, OrderArgument
 
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
@@ -202,6 +203,7 @@ FilterArgument = Annotated[
 async def list_activities(
     info: Info,
     filter: FilterArgument = None,
+    order_by: OrderArgument = ActivityOrder.OLDEST_FIRST,
     first: First = None,
     after: After = None,
     last: Last = None,
@@ -209,16 +211,22 @@ async def list_activities(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Activity]:
-    """List the activities of the workspace, oldest first: the feed. Needs the scope `read`."""
+    """List the activities of the workspace in the order of the feed, or newest first. Needs the scope `read`."""
     await await_consistency(info, consistency, token, until_published=True)
     query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=True))
-    return await activities_page(info, query, first, after, last, before)
+    return await activities_page(info, query, order_by, first, after, last, before)
 
 
 async def activities_page(
-    info: Info, query: ActivityQuery | None, first: int | None, after: str | None, last: int | None, before: str | None
+    info: Info,
+    query: ActivityQuery | None,
+    order: ActivityOrder,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
 ) -> Connection[Activity]:
-    """Return a page of the activities that match a query; an empty page for None."""
+    """Return a page of the activities that match a query; an empty page for None. Cursors are the same in both orders."""
     after = None if after is None else await _without_epoch(info.context, after, "after")
     before = None if before is None else await _without_epoch(info.context, before, "before")
     span = listing.span(first, after, last, before)
@@ -233,8 +241,18 @@ async def activities_page(
 
     # Activities before the front are being deleted: without this bound, a page might end among them.
     front = (await info.context.workspace.log_history()).front
-    bounded = replace(span, after=(front,)) if span.after is None and front else span
-    page = await info.context.read_once(info, ("activities", text, bounded), lambda: store.page(counted, bounded))
+    newest_first, bounded = order is ActivityOrder.NEWEST_FIRST, span
+    if front and newest_first and span.before is None:
+        bounded = replace(span, before=(front,))
+    elif front and not newest_first and span.after is None:
+        bounded = replace(span, after=(front,))
+
+    async def read() -> Page[domain.Activity]:
+        is_whole = newest_first and counted.pass_id is None and bounded.after is None
+        newest = await info.context.workspace.last_position() if is_whole else None
+        return await store.page(counted, bounded, newest_first=newest_first, newest=newest)
+
+    page = await info.context.read_once(info, ("activities", text, bounded, order), read)
     return listing.connection(page, span, activity_of, count)
 
 

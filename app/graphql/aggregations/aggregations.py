@@ -25,14 +25,14 @@ from app.domain.state.aggregations import (
 )
 from app.domain.state.statistics import period_of
 from app.domain.values.currencies import parse_currency
-from app.domain.values.instants import LATEST, parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.passes.passes import Pass
-from app.graphql.passes.statistics import parse_time_window, zone_of
+from app.graphql.passes.statistics import parse_time, zone_of
 from app.graphql.types.consistency import await_consistency
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.filters import parse_each, parse_metadata_condition
+from app.graphql.types.ids import database_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
 
@@ -233,8 +233,11 @@ async def aggregate_events(
     currency = None if input.currency is None else parse_currency(input.currency, "input", "currency")
     if field == AMOUNT and GroupBy.CURRENCY not in group_by:
         currency = currency or profile.currency
-    start, end = await _parse_time(info, input)
+    start, end = await parse_time(
+        info, input.time_window, input.timezone, "input", from_at=input.from_at, to_at=input.to_at
+    )
     query = EventQuery(
+        pass_id=None if input.pass_id is None else await _find_pass_id(context, input.pass_id),
         categories=input.categories or [],
         types=parse_each(input.types, parse_text, "input", "types"),
         sources=parse_each(input.sources, parse_text, "input", "sources"),
@@ -268,17 +271,8 @@ async def aggregate_events(
     )
 
 
-async def _parse_time(info: Info, input: AggregateInput) -> tuple[datetime | None, datetime | None]:
-    if input.from_at is None and input.to_at is None:
-        bounds = await parse_time_window(info, input.time_window, input.timezone, "input")
-        if bounds is None:
-            return None, None
-        start, end = bounds
-        return start, None if end == LATEST else end
-    if input.time_window is not None:
-        raise InvalidInput(Code.INVALID, "Give `timeWindow`, or `from` and `to`, not both.", "input", "timeWindow")
-    start_at = None if input.from_at is None else parse_instant(input.from_at, "input", "from")
-    end_at = None if input.to_at is None else parse_instant(input.to_at, "input", "to")
-    if start_at is not None and end_at is not None and start_at >= end_at:
-        raise InvalidInput(Code.OUT_OF_RANGE, "`from` must lie before `to`.", "input", "from")
-    return start_at, end_at
+async def _find_pass_id(context: RequestContext, sent: str) -> str:
+    """Return the database id of the pass, or of its survivor. One that does not exist has no events."""
+    pass_id = database_id(sent, "Pass") or ""
+    card = await context.load.passes.load(pass_id)
+    return pass_id if card is None else card.id

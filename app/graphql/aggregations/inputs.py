@@ -82,6 +82,11 @@ class AggregateInput:
         "text that is a number counts too, the numbers of all elements of a list count, and at most "
         f"{MAX_EVENTS_READ:,} events may have the value.",
     )
+    pass_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="Events on this pass. After a merge, the id of either pass selects the events of both. Default: all "
+        "passes. No event is on a pass that does not exist.",
+    )
     categories: list[EventCategory] | None = strawberry.field(
         default=None, description="Events of one of these categories. Default: all."
     )

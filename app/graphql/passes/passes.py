@@ -12,9 +12,8 @@ import strawberry
 from app.domain.actors import READ
 from app.domain.passes import passes as domain
 from app.domain.passes.gifts import gift_balance
-from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_external_id
-from app.graphql.activities import activities
+from app.graphql.activities import activities, orders
 from app.graphql.activities.activities import Activity, activities_page
 from app.graphql.context import Info, RequestContext
 from app.graphql.events import events as event_events
@@ -26,12 +25,11 @@ from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
 from app.graphql.types.ids import database_id, require_one, to_global_id
-from app.graphql.types.named import list_objects
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.own_objects import find_own, own_activities, own_events, visible_segments
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.read_scope import NEEDS_READ
-from app.graphql.types.scalars import JSON
+from app.graphql.types.scalars import JSON, RawDateTime
 
 from .consents import Consent, consents_of
 from .field_problems import FieldProblem, field_problems_of
@@ -121,6 +119,7 @@ class Pass(Node):
         self,
         info: Info,
         filter: activities.FilterArgument = None,
+        order_by: orders.OrderArgument = orders.ActivityOrder.OLDEST_FIRST,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -128,7 +127,7 @@ class Pass(Node):
         consistency: ConsistencyArgument = Consistency.EVENTUAL,
         token: TokenArgument = None,
     ) -> Connection[Activity]:
-        """Activities of the pass and of the passes merged into it, in the order of the feed: oldest first.
+        """Activities of the pass and of the passes merged into it, in the order of the feed, or newest first.
 
         Needs the scope `read`.
         """
@@ -136,7 +135,7 @@ class Pass(Node):
         await await_consistency(info, consistency, token, until_published=True)
         query = parse_activity_filter(filter, historical=True, pass_id=self.stored.id)
         query = await own_activities(info.context, await include_merged_passes(info.context, query, self.stored))
-        return await activities_page(info, query, first, after, last, before)
+        return await activities_page(info, query, order_by, first, after, last, before)
 
     @strawberry.field
     async def statistics(
@@ -146,7 +145,10 @@ class Pass(Node):
             list[str] | None, strawberry.argument(description="Event types to include, at most 50. Default: all.")
         ] = None,
         time_window: Annotated[
-            TimeWindow | None, strawberry.argument(description="Time to include. Default: all time.")
+            TimeWindow | None,
+            strawberry.argument(
+                description="Time to include. Default: all time. Do not combine it with `from` and `to`."
+            ),
         ] = None,
         timezone: Annotated[
             str | None,
@@ -155,14 +157,28 @@ class Pass(Node):
                 "workspace."
             ),
         ] = None,
+        from_at: Annotated[
+            RawDateTime | None,
+            strawberry.argument(
+                name="from", description="Events that occurred at this instant or later. Default: no lower bound."
+            ),
+        ] = None,
+        to_at: Annotated[
+            RawDateTime | None,
+            strawberry.argument(
+                name="to", description="Events that occurred before this instant. Default: no upper bound."
+            ),
+        ] = None,
     ) -> PassStatistics:
-        """Statistics over the events of the pass. Needs the scope `read`.
+        """Statistics over the events of the pass, of all time or of any period. Needs the scope `read`.
 
-        Without `timeWindow`, the statistics are those that Punchcard keeps for the pass, so they lack events that are
-        not counted yet. With `timeWindow`, Punchcard reads the events of that time.
+        Without a time, the statistics are those that Punchcard keeps for the pass, so they lack events that are not
+        counted yet. With `timeWindow`, or with `from` or `to`, Punchcard reads the events of that time.
         """
         info.context.actor.require(READ)
-        return await build_pass_statistics(info, self.stored, types, time_window, timezone)
+        return await build_pass_statistics(
+            info, self.stored, types, time_window, timezone, from_at=from_at, to_at=to_at
+        )
 
     @strawberry.field
     def field_problems(self, info: Info) -> list[FieldProblem]:
@@ -245,7 +261,6 @@ class Pass(Node):
         return await membership_history(info, self.stored.id, first, after, last, before)
 
 
-listing = Pagination[domain.Pass]("pass", (int, str), lambda card: (to_ms(card.created_at), card.id))
 memberships_listing = Pagination[domain.Membership]("membership", (int, str), lambda m: (m.since_ms, m.segment_id))
 
 
@@ -316,25 +331,3 @@ async def find_pass(
     card = await info.context.read_once(info, ("pass", name), lambda: store.by_external_id(name))
     found: Pass | None = await find_own(info.context, None if card is None else pass_of(card))
     return found
-
-
-async def list_passes(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    consistency: ConsistencyArgument = Consistency.EVENTUAL,
-    token: TokenArgument = None,
-) -> Connection[Pass]:
-    """List the passes of the workspace, newest first. Needs the scope `read`."""
-    return await list_objects(
-        info,
-        listing,
-        listing.span(first, after, last, before),
-        store=info.context.workspace.passes,
-        loader=info.context.load.passes,
-        object_of=pass_of,
-        consistency=consistency,
-        token=token,
-    )

@@ -11,7 +11,7 @@ import strawberry
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes
 from app.domain.state import statistics as domain
-from app.domain.values.instants import LATEST, from_ms
+from app.domain.values.instants import EARLIEST, LATEST, from_ms, parse_instant
 from app.domain.values.text import parse_text
 from app.domain.values.zones import parse_zone, stored_zone
 from app.domain.workspaces import WorkspaceProfile
@@ -103,22 +103,51 @@ class PassStatistics:
 
 
 async def build_pass_statistics(
-    info: Info, card: passes.Pass, types: list[str] | None, window: TimeWindow | None, timezone: str | None
+    info: Info,
+    card: passes.Pass,
+    types: list[str] | None,
+    window: TimeWindow | None,
+    timezone: str | None,
+    *,
+    from_at: object = None,
+    to_at: object = None,
 ) -> PassStatistics:
-    """Return the statistics of a pass: from its aggregates for all time, from its events for a window.
+    """Return the statistics of a pass: from its aggregates for all time, from its events for a part of it.
 
-    Raises InvalidInput for more than 50 types, and as `parse_time_window` does.
+    Raises InvalidInput for more than 50 types, and as `parse_time` does.
     """
     if types is not None and len(types) > MAX_TYPES:
         raise InvalidInput(Code.TOO_MANY, f"At most {MAX_TYPES} types; this list has {len(types)}.", "types")
     names = None if types is None else [parse_text(name, "types", str(i)) for i, name in enumerate(types)]
     if timezone is not None:
         parse_zone(timezone, "timezone")
-    bounds = await parse_time_window(info, window, timezone)
-    if bounds is None:
+    start, end = await parse_time(info, window, timezone, from_at=from_at, to_at=to_at)
+    if start is None and end is None:
         return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates))
-    recorded, made = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
+    recorded, made = await info.context.workspace.aggregations.of_pass(card.id, start or EARLIEST, end or LATEST)
     return _statistics_of(domain.build_statistics(recorded, names, made=made))
+
+
+async def parse_time(
+    info: Info, window: TimeWindow | None, timezone: str | None, *under: str, from_at: object, to_at: object
+) -> tuple[datetime | None, datetime | None]:
+    """Return the time that a window or two instants mean as [start, end). None is an open end.
+
+    Raises InvalidInput for a window beside an instant, if `from` does not lie before `to`, and as `parse_time_window`.
+    """
+    if from_at is None and to_at is None:
+        bounds = await parse_time_window(info, window, timezone, *under)
+        if bounds is None:
+            return None, None
+        start, end = bounds
+        return start, None if end == LATEST else end
+    if window is not None:
+        raise InvalidInput(Code.INVALID, "Give `timeWindow`, or `from` and `to`, not both.", *under, "timeWindow")
+    start_at = None if from_at is None else parse_instant(from_at, *under, "from")
+    end_at = None if to_at is None else parse_instant(to_at, *under, "to")
+    if start_at is not None and end_at is not None and start_at >= end_at:
+        raise InvalidInput(Code.OUT_OF_RANGE, "`from` must lie before `to`.", *under, "from")
+    return start_at, end_at
 
 
 async def parse_time_window(

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @strawberry.input
 class MetadataCondition:
-    """Condition on one value in the metadata of an event.
+    """Condition on one value in the metadata of an event, or in the fields of a pass.
 
     It means the same in lists, sums and segments. Values compare within their kind: a comparison of a number with a text
     is false.

@@ -24,6 +24,7 @@ from .pass_parts import (
     redeemed_to_doc,
     state_to_doc,
 )
+from .pass_search import update_find_part
 from .passes import alias_to_doc, decisions_part, progress_to_doc, stub_to_doc
 
 
@@ -80,6 +81,7 @@ def update_pass_operation(
         if name not in after.measures:
             unset[f"state.{name}"] = ""
     _update_lots(before.lots, after.lots, changes, unset)
+    update_find_part(before, after, changes, unset)
     if after.memberships != before.memberships:
         changes["memberships"] = memberships_to_docs(after.memberships)
     if after.next_due_ms is None:

@@ -35,6 +35,7 @@ from .pass_parts import (
     tier_from_doc,
     tier_to_doc,
 )
+from .pass_search import find_part_to_doc
 
 
 def to_doc(card: Pass, system_ms: int = 0) -> Doc:
@@ -63,6 +64,7 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **({} if card.gift_currency is None else {"gift": card.gift_currency}),
         **decisions_part(card),
         **redeemed_part(card),
+        **find_part_to_doc(card),
     }
 
 
@@ -233,4 +235,5 @@ def from_doc(doc: Doc) -> Pass:
         installed_by_event=doc.get("installed_by_event", False),
         redeemed={reward_id: redeemed_from_doc(each) for reward_id, each in doc.get("redeemed", {}).items()},
         decisions=decisions_from_docs(doc.get("decided", ())),
+        searchable=tuple(doc["searched"]) if "searched" in doc else None,
     )

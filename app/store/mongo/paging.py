@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any, Generic, TypeVar
+
+from bson import Decimal128
 
 from app.domain.values.instants import from_ms
 
+from .decimal128 import MAX_DIGITS
 from .queries import Collection, Doc
 from .usage import charge_counted, current_usage
 
 T = TypeVar("T")
 MILLISECOND = timedelta(milliseconds=1)
+_STEPS: dict[type, Any] = {datetime: MILLISECOND, str: "\x01"}
+"""What makes the next possible value of a key from a value of the type. No text of a key has control characters."""
+_ROUNDING_UP = Context(prec=MAX_DIGITS, rounding=ROUND_CEILING)
 Key = tuple[Any, ...]
 
 
@@ -76,7 +83,7 @@ Order = Sequence[tuple[str, int]]
 def build_keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
     """Return the filter for documents after a key (before it unless `forward`) in the given order.
 
-    The order has one field, or an instant and another field.
+    The order has one field, or a field with an instant, a text or a Decimal128 and another field.
     """
 
     def operator(direction: int) -> str:
@@ -87,13 +94,19 @@ def build_keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
         return {name: {operator(direction): key[0]}}
     last, last_direction = others[0]
     # The bound on the first field lets the index seek; with $or alone the server would read from the beginning.
-    # The first field is an instant, so its upper bound is the next millisecond. With $lte instead, the embedded server
-    # omits documents equal to the bound if the index has more fields.
-    bound = {"$gte": key[0]} if operator(direction) == "$gt" else {"$lt": key[0] + MILLISECOND}
+    # The upper bound is a later value. With $lte instead, the embedded server omits documents equal to the bound if the
+    # index has more fields.
+    bound = {"$gte": key[0]} if operator(direction) == "$gt" else {"$lt": _later_value(key[0])}
     return {
         name: bound,
         "$or": [{name: {operator(direction): key[0]}}, {name: key[0], last: {operator(last_direction): key[1]}}],
     }
+
+
+def _later_value(value: Any) -> Any:
+    if isinstance(value, Decimal128):
+        return Decimal128(_ROUNDING_UP.add(value.to_decimal(), Decimal(1)))
+    return value + _STEPS[type(value)]
 
 
 async def read_page(

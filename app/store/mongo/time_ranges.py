@@ -17,12 +17,10 @@ from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 from .id_ranges import (
     AFTER_ALL_IDS,
     BEFORE_ALL_IDS,
+    EVENT_IDS,
     FIRST_ID_BITS,
     ID_BITS,
-    id_bits_between,
-    id_bound,
-    id_number,
-    next_id_bound,
+    IdSpace,
 )
 from .paging import PageRequest, build_match_stages, read_page
 from .queries import Collection, Doc
@@ -56,7 +54,7 @@ class RangeScan:
 
     The scan begins after `start`, or with the first document of the query, and ends before `until`. A descending list
     may expect its newest documents at `newest_ms`. The first range is `width_ms` wide; pass ALL_TIME_MS for a list that
-    is known to be short.
+    is known to be short. `ids` are those of the collection.
     """
 
     def __init__(
@@ -72,6 +70,7 @@ class RangeScan:
         newest_ms: int | None = None,
         width_ms: int = DAY_MS,
         max_examined: int = MAX_EXAMINED,
+        ids: IdSpace = EVENT_IDS,
     ) -> None:
         bounds = where.get(first, {})
         low_ms, high_ms = to_ms(bounds.get("$gte", EARLIEST)), to_ms(bounds.get("$lt", LATEST))
@@ -79,7 +78,7 @@ class RangeScan:
             low_ms, high_ms = (low_ms, min(high_ms, until[0] + 1)) if ascending else (max(low_ms, until[0]), high_ms)
         self._collection, self._where, self._by, self._first = collection, where, by, first
         self._ascending, self._max_examined, self._low_ms, self._high_ms = ascending, max_examined, low_ms, high_ms
-        self._until = until
+        self._until, self._ids = until, ids
         self._has_unindexed_filter = any(name not in by and name != first for name in where)
         self._newest_ms = high_ms if newest_ms is None else newest_ms
         is_open_ended = low_ms == to_ms(EARLIEST) if ascending else newest_ms is None and high_ms == to_ms(LATEST)
@@ -189,9 +188,9 @@ class RangeScan:
         if found is None:
             return
         nearest_id, farthest_id = found
-        bits = max(0, id_bits_between(nearest_id, farthest_id) - 3)
+        bits = max(0, self._ids.bits_between(nearest_id, farthest_id) - 3)
         # Begin just before the nearest id, as above.
-        start_id = id_bound(id_number(nearest_id) + (not self._ascending))
+        start_id = self._ids.bound(self._ids.number(nearest_id) + (not self._ascending))
         is_nearer = start_id > self.position.after_id if self._ascending else start_id < self.position.after_id
         after_id = start_id if is_nearer else self.position.after_id
         self.position = self.position._replace(after_id=after_id, id_bits=min(bits, (self.position.id_bits or 1) - 1))
@@ -212,7 +211,7 @@ class RangeScan:
             width_ms = max(1, int(width_ms * factor))
             self._move_to(high_ms if self._ascending else low_ms, min(SEEK_AFTER_MS, width_ms))
             return
-        end_id = next_id_bound(after_id, id_bits, ascending=self._ascending)
+        end_id = self._ids.next_bound(after_id, id_bits, ascending=self._ascending)
         if end_id in (BEFORE_ALL_IDS, AFTER_ALL_IDS):
             self._move_to(at_ms + 1 if self._ascending else at_ms, DAY_MS)
         else:
@@ -230,7 +229,7 @@ class RangeScan:
         """
         at_ms, last_id = to_ms(last[self._first]), last["_id"]
         if self.is_inside_instant:
-            bits = id_bits_between(self.position.after_id, last_id)
+            bits = self._ids.bits_between(self.position.after_id, last_id)
             self.position = self.position._replace(after_id=last_id, id_bits=bits)
             return
         low_ms, high_ms = self._next_range()
@@ -277,7 +276,7 @@ class RangeScan:
         at_ms, after_id, _, id_bits = self.position
         if id_bits is None:
             return self._by_index(*self._next_range())
-        end_id = next_id_bound(after_id, id_bits, ascending=self._ascending)
+        end_id = self._ids.next_bound(after_id, id_bits, ascending=self._ascending)
         if self._until is not None and self._until[0] == at_ms:
             end_id = min(end_id, self._until[1]) if self._ascending else max(end_id, self._until[1])
         low_id, high_id = (after_id, end_id) if self._ascending else (end_id, after_id)

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from app.domain.ids import SLOTS
 from app.store.mongo.queries import Collection, Database, translating_errors
 
+from .findable_passes import make_passes_findable
 from .pass_names import name_passes
 
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
@@ -67,6 +68,10 @@ _index("passes", "workspace", "alias_of", "alias", partial="alias")
 _index("passes", "workspace", "slot", "rev")
 _index("passes", "workspace", "memberships.s", "_id")
 _index("passes", "workspace", "created_at", "_id")
+_index("passes", "workspace", "tokens")
+_index("passes", "workspace", "last_event", "_id")
+_index("passes", "workspace", "name_key", "_id")
+_index("passes", "workspace", "points", "_id")
 _index("activities", "workspace", "pos", unique=True)
 _index("activities", "workspace", "pass", "pos")
 _index("activities", "workspace", "type", "pos")
@@ -162,7 +167,7 @@ async def check_slots(db: Database) -> None:
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Create missing indexes, drop former ones, then give passes of version 0.1.0 their names.
+    """Create missing indexes, drop former ones, then give passes of version 0.1.0 what lists find them by, and names.
 
     Safe to repeat, and to run from several processes at once. `punchcard up` and tests use it, where collections are
     small. `punchcard migrate` builds the indexes one collection at a time, with progress. Raises SlotsChanged if the
@@ -174,6 +179,7 @@ async def ensure_indexes(db: Database) -> None:
             await db[collection].create_indexes(models)
         for collection, names in FORMER_INDEXES.items():
             await _drop_former_indexes(db[collection], names)
+    await make_passes_findable(db)
     await name_passes(db)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-
-from pymongo.errors import DuplicateKeyError
 
 from app.domain.errors import PunchcardError
 from app.domain.ids import pass_name_id
 from app.store.mongo.queries import EMBEDDED_CHUNK, Database, Doc, in_chunks, insert_new, translating_errors
 
+from .all_passes import change_all_passes
+
 NAMED = "pass_names"
-"""The document in `constants` that says how far the passes have names: `after` is the last pass, `done` is the end."""
-PASSES_NAMED = 1_000
-"""Passes that get their names at once."""
+"""The document in `constants` that says how far the passes have names."""
 
 
 class NotNamed(PunchcardError):
@@ -50,21 +47,8 @@ async def name_passes(db: Database, report: Callable[[int], None] = lambda _: No
     No process of an earlier version may create passes meanwhile. Safe to repeat, and to run from several processes at
     once: each continues where the last one stopped. Raises Unavailable. Index: _id.
     """
-    with translating_errors():
-        progress = await db["constants"].find_one({"_id": NAMED}) or {}
-        after, count = str(progress.get("after", "")), int(progress.get("count", 0))
-        while not progress.get("done"):
-            fields = {"workspace": 1, "external_id": 1, "gone": 1, "erased": 1}
-            found = db["passes"].find({"_id": {"$gt": after}}, fields).sort("_id", 1).limit(PASSES_NAMED)
-            docs = await found.to_list(None)
-            await _name(db, [doc for doc in docs if "gone" not in doc])
-            after, count = (docs[-1]["_id"], count + len(docs)) if docs else (after, count)
-            progress = {"done": True} if len(docs) < PASSES_NAMED else {}
-            # A slower process must not take the progress of a faster one back.
-            change = {"$max": {"after": after, "count": count}, **({"$set": progress} if progress else {})}
-            with contextlib.suppress(DuplicateKeyError):
-                await db["constants"].update_one({"_id": NAMED}, change, upsert=True)
-            report(count)
+    fields = {"workspace": 1, "external_id": 1, "gone": 1, "erased": 1}
+    await change_all_passes(db, NAMED, fields, partial(_name, db), report)
 
 
 async def _name(db: Database, docs: Sequence[Doc]) -> None:
@@ -73,6 +57,7 @@ async def _name(db: Database, docs: Sequence[Doc]) -> None:
     A process of an earlier version may have created the pass after the migration. A creation in this version reserved the
     name then, and the unique index of the earlier version, where it still exists, refused its pass each time.
     """
+    docs = [doc for doc in docs if "gone" not in doc]
     names = [name_of(doc) for doc in docs]
     existing = await insert_new(db["pass_names"], names)
     expected = {names[index]["_id"]: docs[index] for index in existing if "erased" not in docs[index]}

@@ -22,6 +22,7 @@ from app.domain.passes.passes import Pass
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.guards import decision_to_doc
+from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
@@ -63,7 +64,7 @@ class FoldQueries(HistoryQueries):
 
         `workspace_ids` has the workspace of each pass, by pass id.
         """
-        docs = await self._find_by_ids(self._passes, pass_ids, workspace_ids)
+        docs = await self._find_by_ids(self._passes, pass_ids, workspace_ids, FIND_PROJECTION)
         return {doc["_id"]: from_doc(doc) for doc in docs if "gone" not in doc}
 
     async def save(self, writes: Sequence[PassWrite]) -> tuple[set[str], dict[str, str]]:

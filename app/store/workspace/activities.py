@@ -32,8 +32,13 @@ class ActivityQueries(WorkspaceQueries):
 
     collection = "activities"
 
-    async def page(self, query: ActivityQuery, span: PageRequest) -> Page[Activity]:
-        """Return activities in order of position; key (position).
+    async def page(
+        self, query: ActivityQuery, span: PageRequest, *, newest_first: bool = False, newest: int | None = None
+    ) -> Page[Activity]:
+        """Return activities in order of position, or in the opposite order; key (position).
+
+        `newest` is the position of the newest activity, if it is known: with it, a page that begins there reads a short
+        range.
 
         Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with one segment, {workspace, type, pos}
         with one type, else {workspace, pos}.
@@ -42,18 +47,19 @@ class ActivityQueries(WorkspaceQueries):
         by = _index_fields(where)
         if where.keys() & SELECTIVE_FIELDS:
             await charge_examined(self._collection, {name: where[name] for name in by})
-        if by == ("workspace",) and not span.backward:
+        order = (("pos", -1 if newest_first else 1),)
+        begin = span.before if span.backward else span.after
+        is_ascending = newest_first == span.backward
+        start = begin[0] if begin is not None else 0 if is_ascending else newest and newest + 1
+        if by == ("workspace",) and start is not None:
             # Positions are dense, so a short range of them holds the page of most queries. The embedded server reads the
             # whole log otherwise.
-            start = 0 if span.after is None else span.after[0]
-            near = {**where, "pos": {"$lt": start + RANGE_FACTOR * (span.limit + 1) + 1}}
-            page = await self._read(near, span, by)
+            length = RANGE_FACTOR * (span.limit + 1)
+            near: Doc = {"$lt": start + length + 1} if is_ascending else {"$gt": start - length - 1}
+            page = await read_page(self._collection, {**where, "pos": near}, order, span, from_doc, by=by)
             if page.has_more:
                 return page
-        return await self._read(where, span, by)
-
-    async def _read(self, where: Doc, span: PageRequest, by: Sequence[str]) -> Page[Activity]:
-        return await read_page(self._collection, where, (("pos", 1),), span, from_doc, by=by)
+        return await read_page(self._collection, where, order, span, from_doc, by=by)
 
     async def count(self, query: ActivityQuery, bounds: tuple[int, int] | None = None) -> int:
         """Count the activities that match. With `bounds`, only those after the first position, up to the second.

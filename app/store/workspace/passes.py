@@ -17,6 +17,7 @@ from app.domain.state.lots import Lots
 from app.domain.state.measures import State
 from app.domain.values.instants import EARLIEST, to_ms
 from app.store.codecs.pass_parts import lots_from_docs, state_from_doc
+from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc, to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new, translating_errors
@@ -26,7 +27,7 @@ from .activities import any_of
 from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
-LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0}
+LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0, **FIND_PROJECTION}
 EVALUATED = (
     "workspace", "external_id", "profile", "installed_at", "created_at", "updated_at", "at", "rev", "points", "memberships",
     "v", "fid", "n", "due", "tier", "tier_span",

@@ -25,6 +25,7 @@ from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
 from .events import EventQueries
 from .exports import ExportQueries
+from .finding import FindQueries
 from .firings import FiringQueries
 from .hooks import HookQueries
 from .inbound import InboundQueries
@@ -72,6 +73,7 @@ class Workspace(ErrorTranslating):
         self._cache = WorkspaceCache() if cache is None else cache
         self._position_lock = asyncio.Lock()
         self.passes = PassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.finding = FindQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
