@@ -23,6 +23,7 @@ from app.store.mongo.queries import Database
 from tests.servers import api, running_servers, worker
 
 from .edge import bare_endpoint, measure_edge
+from .finding import measure_finding
 from .folding import measure_fold
 from .http import Client
 from .idle import measure_idle, open_event_stream, open_socket
@@ -37,7 +38,20 @@ from .timing import Processes
 from .webhooks import measure_webhooks
 from .windows import measure_windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "redeem", "webhooks", "edge", "idle", "workers", "rules")
+PARTS = (
+    "record",
+    "history",
+    "fold",
+    "window",
+    "latency",
+    "redeem",
+    "find",
+    "webhooks",
+    "edge",
+    "idle",
+    "workers",
+    "rules",
+)
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
 BACKLOG = 6_000
@@ -74,6 +88,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     - window: one more event for a pass with 20 and with 20,000 events inside the window of a segment.
     - latency: the time from a mutation over HTTP to a subscriber over WebSocket, also with 100,000 stored passes.
     - redeem: the time of redeemReward over HTTP until it answers with the outcome.
+    - find: the time of the list `passes` over HTTP, by searches and filters among 100,000 customers.
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
@@ -116,6 +131,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                     await _report_latency(report, _with_database(settings, f"latency{passes}"), passes, 20 * rounds)
             if "redeem" in parts:
                 await _report_redeeming(report, _with_database(settings, "redeem"), 10 * rounds)
+            if "find" in parts:
+                await _report_finding(report, _with_database(settings, "find"), 5 * rounds)
             if "webhooks" in parts:
                 await _report_webhooks(report, _with_database(settings, "webhooks"), rounds)
             if "edge" in parts:
@@ -183,6 +200,14 @@ async def _report_redeeming(report: Report, settings: Settings, times: int) -> N
             finally:
                 report.processes.forget("worker")
                 await worker_process.stop()
+
+
+async def _report_finding(report: Report, settings: Settings, times: int) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _create_stock(report, resources, 1_000, 1_000, None)
+        async with _start_api(report.processes, settings, stock) as client:
+            for side in await measure_finding(stock, client, MANY_PASSES if times > 50 else MANY_PASSES // 10, times):
+                report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
 
 
 async def _report_webhooks(report: Report, settings: Settings, rounds: int) -> None:

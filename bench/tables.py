@@ -65,16 +65,18 @@ class Report:
             )
         self.console.print(table)
 
-    def add_latency(self, title: str, side: Side, targets: tuple[float, float]) -> None:
-        """Print a line with the median and the 99th percentile in ms, and their targets."""
+    def add_latency(
+        self, title: str, side: Side, targets: tuple[float, float], *, percent: int = 99, unit: str = "events"
+    ) -> None:
+        """Print a line with the median and a high percentile in ms, and their targets."""
         figures = []
-        for name, share, target in (("p50", 0.5, targets[0]), ("p99", 0.99, targets[1])):
+        for name, share, target in (("p50", 0.5, targets[0]), (f"p{percent}", percent / 100, targets[1])):
             ms = 1000 * side.percentile(share)
             figures.append(
                 f"{name} {'[red]' if ms > target else ''}{ms:.1f}{'[/]' if ms > target else ''} ms (≤ {target:g})"
             )
             self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
-        self.console.print(f"[bold]{title}[/]: {', '.join(figures)}, {len(side.seconds)} events\n")
+        self.console.print(f"[bold]{title}[/]: {', '.join(figures)}, {len(side.seconds)} {unit}\n")
 
     def add_cpu_cost(self, title: str, sides: Sequence[Side], most: float) -> None:
         """Print a line with the CPU time of the second side, of all processes, divided by that of the first side."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from app.domain.events.events import RULE_RETRIED, Event
 from app.domain.passes.passes import Pass
+from app.domain.passes.searchable import SearchableVersion
 from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
@@ -29,7 +30,7 @@ from app.domain.values.instants import to_ms
 
 RankedRule = tuple[int, RuleVersion]
 """A rule with its rank: 0 is asked first."""
-DefinitionVersion = Version | RuleVersion | TierProgramVersion | RewardVersion
+DefinitionVersion = Version | RuleVersion | TierProgramVersion | RewardVersion | SearchableVersion
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ActiveDefinitions:
     - `event_criteria`: those of segments and tiers, whose results change by time alone.
     - `measures`: those of all criteria, also of the conditions of rules and of the criteria of rewards.
     - `rewards`: those that are not archived, by id.
+    - `searchable`: paths of the fields under whose values a search finds passes.
     """
 
     ordered: tuple[Version | TierProgramVersion, ...]
@@ -48,6 +50,7 @@ class ActiveDefinitions:
     event_criteria: tuple[MeasuredCriterion, ...]
     measures: tuple[Measure, ...]
     rewards: Mapping[str, RewardVersion] = field(default_factory=dict)
+    searchable: tuple[str, ...] = ()
 
     @cached_property
     def versions(self) -> tuple[Version, ...]:
@@ -242,6 +245,7 @@ def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
     nodes = {key: each for key, each in live.items() if isinstance(each, Version | TierProgramVersion)}
     rules = [each for each in live.values() if isinstance(each, RuleVersion)]
     rewards = {key: each for key, each in live.items() if isinstance(each, RewardVersion)}
+    searchable = next((each.paths for each in live.values() if isinstance(each, SearchableVersion)), ())
     order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
     ordered = tuple(nodes[key] for key in order)
     evaluated = list(iter_event_criteria(ordered))
@@ -255,6 +259,7 @@ def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
         event_criteria=event_criteria,
         measures=tuple(measures.values()),
         rewards=rewards,
+        searchable=searchable,
     )
 
 
@@ -267,6 +272,8 @@ def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
             return () if version.conditions is None else (version.conditions,)
         case RewardVersion():
             return () if version.terms.criteria is None else (version.terms.criteria,)
+        case SearchableVersion():
+            return ()
     return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
 
 
@@ -293,6 +300,8 @@ def kind_of(version: DefinitionVersion) -> DefinitionKind:
             return DefinitionKind.RULE
         case RewardVersion():
             return DefinitionKind.REWARD
+        case SearchableVersion():
+            return DefinitionKind.SEARCHABLE
     return DefinitionKind.TIERS
 
 

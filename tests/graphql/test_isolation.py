@@ -47,6 +47,9 @@ QUERIES = {
     "nodes": "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }",
     "pass": f"query ($id: ID!) {{ pass(id: $id) {{ {PASS} }} }}",
     "passErasure": "query ($id: ID!) { passErasure(id: $id) { passId eventCount segments { key } } }",
+    "passes": f"query ($id: ID!) {{ a: passes(filter: {{ids: [$id]}}) {{ totalCount nodes {{ {PASS} }} }}"
+    f" b: passes(filter: {{segmentIds: [$id]}}) {{ totalCount nodes {{ {PASS} }} }} }}",
+    "aggregateEvents": "query ($id: ID!) { aggregateEvents(input: {function: COUNT, passId: $id}) { value count } }",
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } }"

@@ -58,5 +58,5 @@ def build_pass(walk: Walk) -> Pass:
         memberships=walk.members,
         next_due_ms=walk.at_ms if walk.has_exhausted_window() else walk.find_next_due(),
         updated_at=derived.updated_at,
-        searchable=walk.card.searchable or (),
+        searchable=walk.active.searchable,
     )

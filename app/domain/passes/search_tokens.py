@@ -36,7 +36,7 @@ MIN_PHONE_DIGITS = 4
 """Digits from which a search for a number is also one for a telephone number."""
 PHONE_ENDINGS = (7, 6, 5, 4)
 """Numbers of last digits by which people name a telephone number."""
-INDEXED_LENGTHS = (2, 3, 5, 8)
+INDEXED_LENGTHS = (2, 3, 4, 6, 8, 11, 15, 20, 30)
 """Lengths of the beginnings of tokens that a pass stores beside them."""
 _ONE_DIGIT_CODES = frozenset("17")
 _TWO_DIGIT_CODES = frozenset(
@@ -204,11 +204,15 @@ def _count_phone_chunks(chunks: Sequence[str]) -> int:
 
 
 def _word_term(chunk: str) -> tuple[Alternative, ...]:
-    """Return the alternatives of a chunk: its runs of letters and digits, or all of them in one word."""
-    runs = _runs(chunk)
+    """Return the alternatives of a chunk: its runs of letters and digits, or all of them in one word.
+
+    An e-mail address is one word only. Its domain alone would be a word of many passes.
+    """
+    runs, local = _runs(chunk), chunk.partition("@")[0]
     if not runs:
         return ()
-    return _unique([runs, ["".join(runs)]])
+    is_address = "@" in chunk and bool(_runs(local))
+    return _unique([["".join(runs)]] if is_address else [runs, ["".join(runs)]])
 
 
 def _number_term(chunks: Sequence[str]) -> tuple[Alternative, ...]:

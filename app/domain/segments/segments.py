@@ -30,6 +30,7 @@ class DefinitionKind(StrEnum):
     RULE = "rule"
     TIERS = "tiers"
     REWARD = "reward"
+    SEARCHABLE = "searchable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ ARGUMENTS: Mapping[str, frozenset[str]] = {
     "Subscription.activity": _names("filter after first"),
     "Pass.events": _names(f"filter orderBy {_PAGING}"),
     "Pass.activity": _names(f"filter orderBy {_PAGING}"),
-    "Pass.statistics": _names("types timeWindow timezone"),
+    "Pass.statistics": _names("types timeWindow timezone from to"),
     "Pass.redemptions": _names(_PAGING),
     "Pass.memberships": _names(_PAGING),
     "Pass.pointsExpiring": _names("first"),

@@ -85,11 +85,11 @@ class PassFilter:
 
     search: str | None = strawberry.field(
         default=None,
-        description="Words, or beginnings of words, of the name, e-mail address, telephone number or external id, for "
-        'example "ann exam" for Ann with an address at example.com. Each word must match. Case, accents and punctuation '
-        "make no difference. A telephone number matches in any spelling, with or without its country code, and by its last "
-        f"7, 6, 5 or 4 digits. At most {MAX_SEARCH_LENGTH} characters and {MAX_SEARCH_WORDS} words. A text without letters "
-        "and digits selects every pass.",
+        description="Words, or beginnings of words, of the name, e-mail address, telephone number or external id, or of the "
+        'searchable fields of the workspace. "ann exam" finds Ann with an address at example.com. Each word must match. '
+        "Case, accents and punctuation make no difference. A telephone number matches in any spelling, with or without its "
+        f"country code, and by its last 7, 6, 5 or 4 digits. At most {MAX_SEARCH_LENGTH} characters and {MAX_SEARCH_WORDS} "
+        "words. A text without letters and digits selects every pass.",
     )
     ids: list[strawberry.ID] | None = strawberry.field(
         default=None, description="Passes with one of these ids. The id of a merged pass selects the pass that remains."

@@ -7,10 +7,13 @@ from typing import Annotated
 import strawberry
 
 from app.commands.events.event_types import set_event_rules
+from app.commands.workspaces.searchable import set_searchable
 from app.domain.actors import ADMIN
+from app.domain.errors import Refused
+from app.domain.passes.searchable import MAX_SEARCHABLE_FIELDS
 from app.graphql.context import Info
 from app.graphql.events.event_types import Acceptance
-from app.graphql.types.payloads import UserError
+from app.graphql.types.payloads import UserError, user_errors
 
 from .workspaces import Workspace, own_workspace
 
@@ -27,6 +30,12 @@ class UpdateWorkspaceInput:
         description="Whether a `redemption` or `point_sub` with negative points may take more points than the pass has. "
         "If not, such an event is declined: see `Event.outcome`.",
     )
+    searchable_fields: list[str] | None = strawberry.field(
+        default=None,
+        description='Paths within the fields of a pass, for example "car.plate": `search` in the filter of `passes` finds '
+        f"passes by the texts and numbers there, too. At most {MAX_SEARCHABLE_FIELDS}. After a change, workers write the "
+        "words of all passes anew.",
+    )
 
 
 @strawberry.type
@@ -42,7 +51,12 @@ class UpdateWorkspacePayload:
 async def update_workspace(
     info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="Changes to the workspace.")]
 ) -> UpdateWorkspacePayload:
-    """Change the rules for the events that the workspace accepts. Needs the scope `admin`. Safe to repeat."""
+    """Change what the workspace accepts, and what a search reads. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
+    if input.searchable_fields is not None:
+        try:
+            await set_searchable(info.context.commands, input.searchable_fields, "searchableFields")
+        except Refused as refused:
+            return UpdateWorkspacePayload(user_errors=user_errors(refused.problems))
     await set_event_rules(info.context.commands, input.event_types, allow_negative_balance=input.allow_negative_balance)
     return UpdateWorkspacePayload(workspace=await own_workspace(info.context))

@@ -7,6 +7,7 @@ from datetime import datetime
 import strawberry
 
 from app.commands.events.event_types import allows_negative_balance, event_types
+from app.commands.workspaces.searchable import read_searchable
 from app.graphql.context import Info, RequestContext
 from app.graphql.events.event_types import Acceptance
 from app.graphql.types.ids import to_global_id
@@ -33,6 +34,12 @@ class Workspace(Node):
     async def event_types(self, info: Info) -> Acceptance:
         """Rule for the event types that the workspace accepts."""
         return (await event_types(info.context.commands)).acceptance
+
+    @strawberry.field
+    async def searchable_fields(self, info: Info) -> list[str]:
+        """Paths within the fields of a pass whose values `search` in the filter of `passes` reads."""
+        found = await read_searchable(info.context.commands)
+        return [] if found is None else list(found.paths)
 
     @strawberry.field
     async def allow_negative_balance(self, info: Info) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from app.domain.definitions import DefinitionVersion, kind_of, summarize
+from app.domain.passes.searchable import SearchableVersion
 from app.domain.rewards.rewards import RewardVersion
 from app.domain.rewards.writing import digest_of_reward
 from app.domain.rules.rules import RuleVersion
@@ -35,8 +36,7 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
         case TierProgramVersion():
             content = program_to_doc(version)
             digest = _digest(content)
-            owner = workspace_id.removeprefix("ws_")
-            content |= {"_id": f"ver_{owner}_{version.subject_id}_{version.version}"}
+            content |= {"_id": _id_in_workspace(version, workspace_id)}
         case RuleVersion():
             content, digest = rule_version_to_doc(version), digest_of_rule(version)
             content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
@@ -44,6 +44,10 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
         case RewardVersion():
             content, digest = reward_version_to_doc(version), digest_of_reward(version)
             content |= {"_id": f"ver_{version.reward_id}_{version.version}"}
+        case SearchableVersion():
+            content = {"paths": list(version.paths)}
+            digest = _digest(content)
+            content |= {"_id": _id_in_workspace(version, workspace_id)}
     kind, summary = kind_of(version), summarize(version, digest)
     if kind is not DefinitionKind.SEGMENT:
         content |= {"kind": kind.value, "subject": version.subject_id}
@@ -73,6 +77,8 @@ def definition_from_doc(doc: Doc) -> DefinitionVersion:
             return rule_version_from_doc(doc)
         case DefinitionKind.REWARD:
             return reward_version_from_doc(doc)
+        case DefinitionKind.SEARCHABLE:
+            return SearchableVersion(doc["rev"], doc["version"], doc["at"], paths=tuple(doc["paths"]))
     raise ValueError(f"Definition {doc['_id']} is of the kind {doc['kind']!r}, which this version does not know.")
 
 
@@ -126,6 +132,11 @@ def _segment_to_doc(version: Version) -> Doc:
         "notify": version.notify,
         **({"fires_rules": True} if version.fires_rules else {}),
     }
+
+
+def _id_in_workspace(version: TierProgramVersion | SearchableVersion, workspace_id: str) -> str:
+    """Return the id of a version of a definition that each workspace has once."""
+    return f"ver_{workspace_id.removeprefix('ws_')}_{version.subject_id}_{version.version}"
 
 
 def _digest(content: Doc) -> str:

@@ -38,12 +38,12 @@ from app.store.mongo.usage import charge
 from .activities import any_of
 from .passes import CREATED, LIST_PROJECTION
 
-SMALL_SET = 1_000
+SMALL_SET = 3_000
 """Passes of an indexed condition up to which a page reads them all, whatever its order."""
 MAX_COUNTED_PASSES = 1_000_000
 """Passes that counting a list may examine, if its filter has conditions outside the index."""
-MAX_WORDS_COUNTED = 6
-"""Words of a search whose passes are counted, to find the rarest one. The longest words are taken."""
+MAX_TERMS_COUNTED = 3
+"""Words of a search whose passes are counted, to find a rare one."""
 LAST_EVENT, NAME, POINTS, TOKENS, SEGMENT = "last_event", "name_key", "points", "tokens", "memberships.s"
 _ORDERED: Mapping[PassOrderField, tuple[str, Doc]] = {
     PassOrderField.CREATED: ("created_at", CREATED),
@@ -198,24 +198,19 @@ class FindQueries(WorkspaceQueries):
         return [{"$match": self._in_workspace(**part)}, *([{"$match": {"$and": others}}] if others else [])]
 
     async def _smallest_set(self, query: PassQuery, where: Doc, max_examined: int) -> _IndexedSet | None:
-        """Return the conditions of the filter that an index holds and that select the fewest passes, or None.
+        """Return conditions of the filter that an index holds and that select few passes, or None.
 
-        One count of index entries for each condition, all at once, up to one more than may be examined.
+        The most promising conditions are counted first, and no further ones as soon as a set is small. The embedded
+        servers count all passes of a frequent word, although the count has a limit.
         """
-        words = {word for term in query.search.terms for alternative in term for word in alternative}
-        longest = sorted(words, key=lambda word: (-len(word), word))[:MAX_WORDS_COUNTED]
-        beginnings = {word: start for word in longest if (start := indexed_beginning(word)) is not None}
-        starts = list(dict.fromkeys(beginnings.values()))
-        ranged = [{name: where[name]} for name in (SEGMENT, "created_at", LAST_EVENT, POINTS) if name in where]
-        parts = [*({TOKENS: start} for start in starts), *ranged]
-        sizes = await asyncio.gather(*(self._count_set(max_examined + 1, part) for part in parts))
-        by_start = dict(zip(starts, sizes, strict=False))
-        sets = [_IndexedSet((part,), size) for part, size in zip(ranged, sizes[len(starts) :], strict=True)]
-        for term in query.search.terms:
-            found = {start: by_start[start] for words in term if (start := _rarest(words, beginnings, by_start))}
-            if all(_rarest(words, beginnings, by_start) for words in term):
-                sets.append(_IndexedSet(tuple({TOKENS: start} for start in found), sum(found.values())))
-        return min(sets, key=lambda each: each.size, default=None)
+        best: _IndexedSet | None = None
+        for parts in _indexed_parts(query, where):
+            size = sum(await asyncio.gather(*(self._count_set(max_examined + 1, part) for part in parts)))
+            if best is None or size < best.size:
+                best = _IndexedSet(parts, size)
+            if best.size <= SMALL_SET:
+                break
+        return best
 
     async def _count_set(self, most: int, part: Doc) -> int:
         stages: list[Doc] = [{"$match": self._in_workspace(**part)}, {"$limit": most}, {"$count": "n"}]
@@ -250,10 +245,24 @@ class FindQueries(WorkspaceQueries):
         return {**where, "$and": further} if further else where
 
 
-def _rarest(words: Alternative, beginnings: Mapping[str, str], sizes: Mapping[str, int]) -> str | None:
-    """Return the indexed beginning of a word that the fewest passes have; None if none of the words was counted."""
-    starts = (beginnings[word] for word in words if word in beginnings)
-    return min(starts, key=lambda start: sizes[start], default=None)
+def _indexed_parts(query: PassQuery, where: Doc) -> list[tuple[Doc, ...]]:
+    """Return the conditions that an index holds, the most promising first. A term of a search has one for each alternative.
+
+    A word is promising if its beginning has digits, or many letters.
+    """
+    terms: list[list[str]] = []
+    for term in query.search.terms:
+        rarest = [max(filter(None, map(indexed_beginning, words)), key=_promise, default="") for words in term]
+        if all(rarest):
+            terms.append(list(dict.fromkeys(rarest)))
+    terms.sort(key=lambda starts: min(map(_promise, starts)), reverse=True)
+    parts: list[tuple[Doc, ...]] = [tuple({TOKENS: start} for start in starts) for starts in terms[:MAX_TERMS_COUNTED]]
+    return parts + [({name: where[name]},) for name in (SEGMENT, "created_at", LAST_EVENT, POINTS) if name in where]
+
+
+def _promise(start: str) -> tuple[float, int]:
+    digits = sum(map(str.isdigit, start))
+    return digits + min(6, len(start) - digits) / 2, digits
 
 
 def _term_to_filter(term: Sequence[Alternative]) -> Doc:

@@ -123,6 +123,34 @@ async def test_search_follows_changes_merges_and_erasures(api: Api) -> None:
     assert left == 1, "only the survivor has tokens"
 
 
+async def test_searchable_fields_are_found_after_the_next_backfill(api: Api) -> None:
+    query = """mutation ($paths: [String!]) { updateWorkspace(input: { searchableFields: $paths }) {
+      workspace { searchableFields } userErrors { code field } } }"""
+    business = api.business
+    await create_passes(business.ctx, [PassInput("ann", fields={"car": {"plate": "M-XY 12"}}), PassInput("bob")])
+    await business.run_worker()
+    assert await find(api, filter={"search": "mxy"}) == []
+    for _ in range(2):
+        changed = (await api.fetch_data(query, paths=["car.plate", "car.plate"]))["updateWorkspace"]
+        assert changed == {"workspace": {"searchableFields": ["car.plate"]}, "userErrors": []}
+    await business.run_worker()
+    assert await find(api, filter={"search": "mxy"}) == ["ann"]
+    await create_passes(business.ctx, [PassInput("cyd", fields={"car": {"plate": "M-XY 77"}})])
+    await business.record(
+        {"pass_external_id": "dan", "type": "field_updated", "field_name": "car", "new_value": "M-XY"}
+    )
+    await business.run_worker()
+    assert sorted(await find(api, filter={"search": "mxy"})) == ["ann", "cyd"]
+    await api.fetch_data(query, paths=[])
+    await business.run_worker()
+    assert await find(api, filter={"search": "mxy"}) == []
+    for paths, path in ((["$a"], ["searchableFields", "0"]), (list("abcdef"), ["searchableFields"])):
+        refused = (await api.fetch_data(query, paths=paths))["updateWorkspace"]
+        assert [error["field"] for error in refused["userErrors"]] == [path]
+    revisions = await business.ctx.workspace.passes.revisions()
+    assert revisions == {2: 4}, "two changes, and a repeat that changes nothing"
+
+
 @pytest.mark.parametrize(
     ("wanted", "path"),
     [
