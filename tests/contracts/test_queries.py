@@ -744,6 +744,8 @@ async def run_jobs_and_operations(business: Business) -> None:
     await call_migration(Migration(db))
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)
+    await ctx.workspace.history.step_back(-1)
+    await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     assert await check_all(business) == []
     assert await ctx.workspace.position_after(FeedCursor(2)) == 2
     await ctx.workspace.activities.find_appended((await business.read_log())[:2])

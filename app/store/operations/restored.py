@@ -11,6 +11,7 @@ from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
 from app.store.workspace.activities import ActivityQueries
+from app.store.workspace.segment_history import SegmentHistory
 
 EPOCH_BYTES = 4
 WORKSPACES_READ = 1_000
@@ -42,9 +43,9 @@ class Restoration(ErrorTranslating):
 
         `before` is awaited for each workspace, before it begins the epoch, with the ids of the workspace and of the epoch.
 
-        Partitions of webhooks and of react whose next position lies behind the end of the log step back to it. A repeat
-        begins another epoch at the same positions, which changes nothing for readers. No worker may run meanwhile. Indexes:
-        _id, {workspace, pos}, {workspace, created_at, _id}.
+        Partitions of webhooks and of react whose next position lies behind the end of the log step back to it, and so does
+        the history of segments. A repeat begins another epoch at the same positions, which changes nothing for readers. No
+        worker may run meanwhile. Indexes: _id, {workspace, pos}, {workspace, created_at, _id}.
         """
         epoch, workspaces, endpoints, last_id = secrets.token_hex(EPOCH_BYTES), 0, 0, ""
         change: Doc = {"$set": {"value": epoch, "at": at}, "$inc": {"number": 1}}
@@ -74,6 +75,7 @@ class Restoration(ErrorTranslating):
         reader = await self._db["react_lanes"].find_one({"_id": workspace_id})
         if reader is not None and max(reader["next"]) > last + 1:
             await self._db["react_lanes"].update_one({"_id": workspace_id}, _step_back(reader, last, to_ms(at)))
+        await SegmentHistory(self._db, workspace_id, self._in_chunk).step_back(last)
         stepping_back = [doc for doc in docs if max(doc["next"]) > last + 1]
         for doc in stepping_back:
             await self._db["webhook_lanes"].update_one({"_id": doc["_id"]}, _step_back(doc, last, to_ms(at)))

@@ -97,6 +97,21 @@ class SegmentHistory(WorkspaceQueries):
             after = stop
             report(after)
 
+    async def step_back(self, last: int) -> None:
+        """Make a history that is ahead of the log follow it again, after a restore from a backup. Safe to repeat.
+
+        A backup that is not of one moment may hold such a history. It is deleted, and the next publisher builds it from the
+        log. Of a log whose front was truncated it is kept, with what was lost. Indexes: _id, {workspace, segment, …}.
+        """
+        if await self.position() <= last:
+            return
+        is_whole = not (await read_log_history(self._db, self._workspace_id)).front
+        if is_whole:
+            for collection in (self._collection, self._days):
+                await collection.delete_many(self._in_workspace())
+        change = {"$set": {"pos": 0 if is_whole else last}}
+        await self._positions.update_one({"_id": self._workspace_id}, change)
+
     async def move(self, pass_id: str, survivor_id: str) -> None:
         """Let the survivor of a merge answer for the intervals of the merged pass. Safe to repeat.
 

@@ -12,6 +12,7 @@ from app.commands.passes.removals import erase_pass
 from app.commands.segments import archive_segment
 from app.store.operations.consistency import Finding
 from app.store.operations.history_check import HistoryCheck
+from app.store.operations.restored import Restoration
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
 from app.store.workspace.segment_history import SegmentHistory
@@ -137,6 +138,21 @@ async def test_log_is_not_truncated_before_its_transitions_are_written(business:
     assert (await queries.plan(business.ctx.workspace.id, upto=last)).cut == last - 1
     await db["histories"].update_one({}, {"$set": {"pos": 3}})
     assert 3 <= (await queries.plan(business.ctx.workspace.id, upto=last)).cut < last - 1
+
+
+async def test_history_ahead_of_a_restored_log_is_built_again(business: Business) -> None:
+    """A backup that is not of one moment may hold stays whose entries the log does not have."""
+    await enter_and_leave(business)
+    db = business.ctx.resources.db
+    last = await business.ctx.workspace.activities.last_pos()
+    await db["histories"].update_one({}, {"$set": {"pos": last + 5}})
+    await db["segment_days"].update_one({}, {"$set": {"pos": last + 5}, "$inc": {"entered": 2}})
+    await Restoration(db, 100).begin_epoch(datetime(2026, 3, 1, tzinfo=UTC))
+    business.worker = Worker.on(business.ctx.resources)
+    business.clock.set(datetime(2026, 3, 2, tzinfo=UTC))
+    await business.record({"pass_external_id": "p1"})
+    await business.run_worker()
+    assert await check(business) == 12
 
 
 async def test_nothing_is_written_or_read_where_nobody_enters_or_leaves(
