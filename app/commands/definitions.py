@@ -17,6 +17,7 @@ from app.domain.segments.segments import (
     EMIT,
     SILENT,
     TIER_PROGRAM,
+    Circle,
     DefinitionKind,
     Segment,
     VersionSummary,
@@ -24,7 +25,7 @@ from app.domain.segments.segments import (
 )
 from app.domain.tiers.programs import TierProgramVersion
 from app.domain.values.text import parse_optional, parse_text
-from app.store.workspace.labels import Labels
+from app.store.workspace.labels import LabelQueries, Labels
 
 from .context import Context
 
@@ -205,7 +206,10 @@ async def insert_next_version(ctx: Context, build: Callable[[NextRevision], Defi
     """
     for _ in range(MAX_ATTEMPTS):
         versions = await ctx.workspace.definitions.summaries()
-        version = build(NextRevision(versions, await ctx.now()))
+        try:
+            version = build(NextRevision(versions, await ctx.now()))
+        except Circle as circle:
+            raise await name_circle(ctx.workspace.segments, circle) from None
         if version is None:
             return
         if await ctx.workspace.definitions.insert(version):
@@ -213,6 +217,11 @@ async def insert_next_version(ctx: Context, build: Callable[[NextRevision], Defi
                 ctx.resources.bus.wake("backfill", ctx.workspace.id)
             return
     raise Unavailable("store")
+
+
+async def name_circle(segments: LabelQueries, circle: Circle) -> Circle:
+    """Return the refusal of a circle with the keys of the segments in its message. One round trip."""
+    return circle.with_names({each: labels.key for each, labels in (await segments.labels(circle.members)).items()})
 
 
 def parse_notify(raw: object) -> str:

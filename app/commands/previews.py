@@ -20,7 +20,7 @@ from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
 from app.domain.preview import Preview, PreviewOrder, PreviewTally, sum_tallies
 from app.domain.segments.restating import restate
-from app.domain.segments.segments import Version
+from app.domain.segments.segments import Circle, Version
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks.endpoints import MAX_ENDPOINTS, EndpointStatus
 from app.store.mongo.ids import ordered_id
@@ -31,7 +31,7 @@ from app.templates.rendering import LiquidTexts
 from .audit import record_audit_entry
 from .context import Context
 from .copies import CopyReader, read_definitions
-from .definitions import parse_notify
+from .definitions import name_circle, parse_notify
 from .segments import parse_segment_criteria, parse_segment_zone
 
 MAX_PREVIEWED_PASSES = 20_000
@@ -225,7 +225,11 @@ async def start_run(workspace: Workspace, definitions: Definitions, order: Previ
     )
     endpoints = (await workspace.webhooks.page(PageRequest(MAX_ENDPOINTS))).items
     filters: list[ActivityQuery] = [each.filter for each in endpoints if each.status is EndpointStatus.ENABLED]
-    return PreviewRun(workspace, Preview(definitions, version, at_ms, filters=filters))
+    try:
+        preview = Preview(definitions, version, at_ms, filters=filters)
+    except Circle as circle:
+        raise await name_circle(workspace.segments, circle) from None
+    return PreviewRun(workspace, preview)
 
 
 def _too_large(reason: str) -> LimitExceeded:

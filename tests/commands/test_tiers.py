@@ -140,7 +140,7 @@ async def test_circle_of_segments_and_tiers_is_refused_and_names_its_members(bus
         await set_tier_program(business.ctx, in_segment)
     [problem] = refused.value.problems
     assert (problem.code, problem.field) == (Code.CYCLE, ("tiers", "0", "reach"))
-    assert f"{segment.id} -> tiers -> {segment.id}" in problem.message
+    assert "circle: members -> tiers -> members." in problem.message
     own = {"tiers": [{"key": "t0", "name": "T", "reach": {"pass": {"field": "tier", "value": "t0"}}}], "period": YEAR}
     assert await refuse(business, own) == [(Code.CYCLE, ("tiers", "0", "reach"))]
     plain = await business.create_segment("plain", purchases(2))

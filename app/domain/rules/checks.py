@@ -9,7 +9,7 @@ from app.domain.events.event_types import EventTypes
 from app.domain.events.events import TYPES, Category
 from app.domain.segments.criteria import iter_types
 from app.domain.segments.segments import TIER_PROGRAM, find_references
-from app.domain.segments.warnings import find_warnings
+from app.domain.segments.warnings import find_warnings, unknown_type
 
 from .effects import ONE, AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent
 from .rules import RuleVersion
@@ -121,10 +121,8 @@ def find_rule_warnings(
         own = {_AWARD_TYPE, _DEDUCT_TYPE}
         for index, name in enumerate(version.trigger.types):
             if name not in TYPES and name not in own and types.get(name) is None and name not in recorded:
-                message = (
-                    f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
-                )
-                yield Problem(Code.UNKNOWN, message, ("trigger", "event", "types", str(index)))
+                at = ("trigger", "event", "types", str(index))
+                yield Problem(Code.UNKNOWN, unknown_type(name, types, recorded), at)
 
 
 def _find_past_instants(version: RuleVersion, now_ms: int) -> Iterator[Problem]:

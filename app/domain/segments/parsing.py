@@ -14,6 +14,7 @@ from app.domain.values.conditions import MEANING, check_steps, parse_metadata_co
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal, read_number
 from app.domain.values.paths import split_path
+from app.domain.values.spelling import did_you_mean
 from app.domain.values.text import parse_text
 from app.domain.values.windows import parse_between, parse_within
 
@@ -223,7 +224,8 @@ def _parse_counted_field(raw: object, state: _ParseState, *path: str) -> str:
 def _parse_summed_field(raw: object, state: _ParseState, *path: str) -> str:
     name = parse_text(raw, *path, max_length=200)
     if name not in SUMMED_FIELDS and not (name.startswith(METADATA) and len(name) > len(METADATA)):
-        raise InvalidInput(Code.UNKNOWN, f"Give {', '.join(SUMMED_FIELDS)} or {METADATA}<path>.", *path)
+        advice = f"Give {', '.join(SUMMED_FIELDS)} or {METADATA}<path>.{did_you_mean(name, SUMMED_FIELDS)}"
+        raise InvalidInput(Code.UNKNOWN, advice, *path)
     if name.startswith(METADATA) and state.stored_meaning is None:
         steps = split_path(name.removeprefix(METADATA))
         check_steps(steps, *path)

@@ -29,6 +29,7 @@ from app.domain.values.conditions import (
 from app.domain.values.decimals import canonical, parse_decimal, read_number
 from app.domain.values.instants import parse_instant
 from app.domain.values.paths import Steps, split_path
+from app.domain.values.spelling import did_you_mean
 from app.domain.values.text import parse_text
 
 
@@ -152,7 +153,7 @@ def parse_pass_criterion(
     root, _, rest = name.partition(".")
     if name not in FIELDS and not ((root in ROOTS or name.startswith(CONSENT)) and rest):
         advice = "Give fields.<name>, metadata.<path>, holder.<name>, consent.<key>, or one of "
-        advice += f"{', '.join(sorted(FIELDS))}."
+        advice += f"{', '.join(sorted(FIELDS))}.{did_you_mean(name, FIELDS)}"
         raise InvalidInput(Code.UNKNOWN, advice, *path, "field")
     operator = parse_operator(body.get("operator", "EQ"), *path, "operator")
     value = body.get("value")

@@ -150,10 +150,24 @@ def find_references(criteria: Criteria) -> set[str]:
     return found
 
 
+class Circle(InvalidInput):
+    """Refusal of definitions that refer to each other in a circle. `members` are their ids, the first one again last."""
+
+    def __init__(self, members: Sequence[str], field: tuple[str, ...], names: Mapping[str, str] | None = None) -> None:
+        self.members, self.field = members, field
+        named = " -> ".join((names or {}).get(each, each) for each in members)
+        who = "Segments and the tier program" if TIER_PROGRAM in members else "Segments"
+        super().__init__(Code.CYCLE, f"{who} must not refer to each other in a circle: {named}. Remove one.", *field)
+
+    def with_names(self, names: Mapping[str, str]) -> Circle:
+        """Return the refusal with the names of segments, by id, in its message."""
+        return Circle(self.members, self.field, names)
+
+
 def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
     """Return the segment ids in an order in which each segment follows the segments that it refers to.
 
-    Raises InvalidInput: CYCLE, with the ids of the cycle in its message.
+    Raises Circle.
     """
     return sort_by_references({key: find_references(tree) for key, tree in criteria.items()})
 
@@ -161,21 +175,14 @@ def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
 def sort_by_references(references: Mapping[str, Collection[str]], *path: str) -> list[str]:
     """Return the order of `sort_by_dependency`, given the ids that each segment, and the tier program, refers to.
 
-    `path` names the argument at fault; "criteria" if it is empty.
+    `path` names the argument at fault; "criteria" if it is empty. Raises Circle.
     """
     ordered: list[str] = []
     done: set[str] = set()
 
     def visit(segment_id: str, trail: Sequence[str]) -> None:
         if segment_id in trail:
-            circle = " -> ".join((*trail[trail.index(segment_id) :], segment_id))
-            if TIER_PROGRAM in circle.split(" -> "):
-                message = (
-                    f"Segments and the tier program must not refer to each other in a circle: {circle}. Remove one."
-                )
-            else:
-                message = f"Segments must not refer to each other in a circle: {circle}. Remove one."
-            raise InvalidInput(Code.CYCLE, message, *(path or ("criteria",)))
+            raise Circle((*trail[trail.index(segment_id) :], segment_id), path or ("criteria",))
         if segment_id in done or segment_id not in references:
             return
         for other in sorted(references[segment_id]):

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from app.domain.errors import Code, Problem
 from app.domain.events.attributes import Attribute, AttributeType
 from app.domain.events.event_types import EventTypes
-from app.domain.events.events import TYPES
+from app.domain.events.events import INTERNAL_TYPES, TYPES
 from app.domain.state.measures import METADATA, EventFilter
 from app.domain.values.conditions import VALUELESS, Operator
 from app.domain.values.paths import split_path
+from app.domain.values.spelling import did_you_mean
 
 from .criteria import OF_FIELDS, All, AnyOf, Criteria, EventCriterion, Metric, Not
 from .pass_criteria import RELATIVE_DATE_ADVICE, PassCriterion
@@ -42,6 +43,7 @@ def find_warnings(criteria: Criteria, types: EventTypes, recorded: Collection[st
     There is a warning for each of these:
 
     - a type that is neither defined nor recorded;
+    - a path that looks like a misspelled attribute of a type that the criteria name;
     - a comparison with an attribute of another kind;
     - a text that looks like a time relative to now.
     """
@@ -68,6 +70,9 @@ def _find_in_event_criterion(
 ) -> Iterator[Problem]:
     yield from _find_in_filter(criterion.filter, types, recorded, path)
     reads_numbers = criterion.metric in OF_FIELDS and criterion.metric is not Metric.COUNT_DISTINCT
+    if criterion.metric in OF_FIELDS and criterion.summed_field.startswith(METADATA):
+        steps = split_path(criterion.summed_field)[1:]
+        yield from _find_misspelled(criterion.filter, types, steps, (*path, "field"))
     if reads_numbers and criterion.summed_field.startswith(METADATA):
         for name, attribute in _find_attributes(criterion.filter, types, split_path(criterion.summed_field)[1:]):
             if attribute.type is not AttributeType.NUMBER:
@@ -77,14 +82,20 @@ def _find_in_event_criterion(
                 yield Problem(Code.INVALID, f"{message} Give another attribute.", (*path, "field"))
 
 
+def unknown_type(name: str, types: EventTypes, recorded: Collection[str]) -> str:
+    """Return the warning about an event type that is neither defined nor recorded."""
+    advice = did_you_mean(name, ({*TYPES} - INTERNAL_TYPES) | {*types.defined, *recorded}) or " Check the spelling."
+    return f"No event type '{name}' is defined, and no event of that type is recorded.{advice}"
+
+
 def _find_in_filter(
     events: EventFilter, types: EventTypes, recorded: Collection[str], path: tuple[str, ...]
 ) -> Iterator[Problem]:
     for index, name in enumerate(events.types):
         if name not in TYPES and types.get(name) is None and name not in recorded:
-            message = f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
-            yield Problem(Code.UNKNOWN, message, (*path, "types", str(index)))
+            yield Problem(Code.UNKNOWN, unknown_type(name, types, recorded), (*path, "types", str(index)))
     for index, condition in enumerate(events.metadata):
+        yield from _find_misspelled(events, types, condition.steps, (*path, "metadata", str(index), "path"))
         if condition.operator not in VALUELESS:
             at = (*path, "metadata", str(index), "value")
             yield from _find_relative_dates(condition.value, at)
@@ -102,6 +113,19 @@ def _find_attributes(events: EventFilter, types: EventTypes, steps: tuple[str, .
         for attribute in found.attributes if found is not None else ():
             if attribute.steps == wanted:
                 yield name, attribute
+
+
+def _find_misspelled(
+    events: EventFilter, types: EventTypes, steps: tuple[str, ...], at: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Yield a warning for a path that no named type has as an attribute, if one of them has an attribute that is like it."""
+    wanted = ".".join(step for step in steps if not step.isdigit())
+    defined = [found for name in events.types if (found := types.get(name)) is not None]
+    paths = {".".join(attribute.steps) for found in defined for attribute in found.attributes}
+    if not wanted or any(path == wanted or path.startswith(f"{wanted}.") for path in paths):
+        return
+    if advice := did_you_mean(wanted, paths):
+        yield Problem(Code.UNKNOWN, f"No attribute of these event types is '{wanted}'.{advice}", at)
 
 
 def _find_misfits(

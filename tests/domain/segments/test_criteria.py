@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import Refused
+from app.domain.errors import Code, Refused
 from app.domain.events.events import Event
-from app.domain.segments.criteria import EventCriterion, Metric
+from app.domain.segments.criteria import All, EventCriterion, Metric, Not
 from app.domain.segments.parsing import parse_criteria
 from app.domain.state.measures import Total, build_measure
 from app.domain.values.conditions import MEANING
@@ -67,6 +67,39 @@ def test_criteria_parsed_from_their_written_form_are_equal(tree: dict[str, objec
         assert "deeper" in str(refused)  # noqa: PT017
         return
     assert parse_criteria(criteria.to_dict(), "XXX", stored_meaning=MEANING) == criteria
+
+
+def nested(levels: int) -> dict[str, object]:
+    """Return criteria of so many levels."""
+    tree: dict[str, object] = {"event": {"value": 1}}
+    for _ in range(levels - 1):
+        tree = {"not": tree}
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("tree", "code"),
+    [
+        ({"all": [{"event": {"value": 1}}] * 51}, Code.LIMIT),
+        ({"all": [{"sequence": {"steps": [{"event": {}}] * 3}}, *[{"event": {"value": 1}}] * 48]}, Code.LIMIT),
+        ({"all": [*[{"event": {"value": 1}}] * 48, {"sequence": {"steps": [{"event": {}}] * 3}}]}, Code.LIMIT),
+        (nested(9), Code.LIMIT),
+        ({"pass": {"field": "fields.a", "value": "x" * 10_000}}, Code.TOO_LONG),
+        (
+            {"event": {"value": 1, "metadata": [{"path": "a", "operator": "CONTAINS", "value": ".*" * 5_000}]}},
+            Code.TOO_LONG,
+        ),
+    ],
+)
+def test_criteria_beyond_a_limit_are_refused(tree: dict[str, object], code: Code) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_criteria(tree, "EUR")
+    assert refused.value.problems[0].code is code
+
+
+def test_criteria_at_a_limit_are_accepted() -> None:
+    assert isinstance(parse_criteria(nested(8), "EUR"), Not)
+    assert isinstance(parse_criteria({"all": [{"event": {"value": 1}}] * 50}, "EUR"), All)
 
 
 def test_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:

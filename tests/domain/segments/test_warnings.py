@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.errors import InvalidInput
 from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_types import EventTypes, built_in_type
 from app.domain.segments.parsing import parse_criteria
@@ -57,11 +58,19 @@ def condition(path: str, operator: str, value: object, **options: object) -> dic
         (condition("items.price", "GT", "9"), [("INVALID", "c.event.metadata.0.value")]),
         (condition("items.0.price", "GT", "9"), [("INVALID", "c.event.metadata.0.value")]),
         (condition("items.price", "GT", 9), []),
+        (condition("items.prize", "GT", 9, types=["tasting"]), [("UNKNOWN", "c.event.metadata.0.path")]),
+        (condition("items.prize", "GT", 9), []),
         (condition("tags", "EQ", "a"), []),
         (condition("other", "EQ", "a"), []),
         (condition("other", "GT", "now-30d"), [("UNSUPPORTED", "c.event.metadata.0.value")]),
         ({"event": {"value": 5, "metric": "SUM", "field": "metadata.color"}}, [("INVALID", "c.event.field")]),
         ({"event": {"value": 5, "metric": "SUM", "field": "metadata.items.price"}}, []),
+        ({"event": {"value": 5, "metric": "AVG", "field": "metadata.guest", "types": ["tasting"]}},
+         [("UNKNOWN", "c.event.field")]),
+        ({"event": {"value": 5, "metric": "MIN", "field": "metadata.color"}}, [("INVALID", "c.event.field")]),
+        ({"event": {"value": 5, "metric": "COUNT_DISTINCT", "field": "metadata.color"}}, []),
+        ({"sequence": {"steps": [{"event": {"types": ["visti"]}}, condition("guests", "EQ", "3")]}},
+         [("UNKNOWN", "c.sequence.steps.0.event.types.0"), ("INVALID", "c.sequence.steps.1.event.metadata.0.value")]),
         ({"pass": {"field": "fields.expires", "value": "today"}}, [("UNSUPPORTED", "c.pass.value")]),
         ({"pass": {"field": "fields.expires", "operator": "IN", "value": ["x", " Yesterday"]}},
          [("UNSUPPORTED", "c.pass.value.1")]),
@@ -74,3 +83,18 @@ def condition(path: str, operator: str, value: object, **options: object) -> dic
 )  # fmt: skip
 def test_likely_mistake_is_named_with_its_path(tree: dict[str, object], warnings: list[tuple[str, str]]) -> None:
     assert warn(tree) == warnings
+
+
+def test_warning_suggests_the_name_that_was_meant() -> None:
+    """Misspelled types, attributes and fields come with a suggestion (segments, section 1: warnings)."""
+    criteria = parse_criteria(condition("guest", "GT", 1, types=["tasting", "Visit", "purchse", "zoo"]), "EUR")
+    assert [problem.message.rpartition(".")[2].strip() for problem in find_warnings(criteria, TYPES, set())] == [
+        "Did you mean 'visit'?", "Did you mean 'purchase'?", "", "Did you mean 'guests'?",
+    ]  # fmt: skip
+    for tree, suggestion in (
+        ({"pass": {"field": "pointBalance", "value": 1}}, "Did you mean 'pointsBalance'?"),
+        ({"event": {"metric": "SUM", "field": "points.earnt", "value": 1}}, "Did you mean 'points.earned'?"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            parse_criteria(tree, "EUR")
+        assert suggestion in refused.value.problems[0].message

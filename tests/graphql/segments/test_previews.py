@@ -135,4 +135,5 @@ async def test_preview_of_an_edit_refuses_a_circle(api: Api) -> None:
     one = await api.business.create_segment("one", purchases(1))
     two = await api.business.create_segment("two", {"segment": {"id": one.id}})
     error = await api.fetch_error(QUERY, input={"criteria": {"segment": {"id": two.id}}, "segmentId": one.id}, first=1)
-    assert error["extensions"]["problems"][0]["code"] == "CYCLE"
+    [problem] = error["extensions"]["problems"]
+    assert (problem["code"], "circle: one -> two -> one." in problem["message"]) == ("CYCLE", True)
