@@ -73,7 +73,7 @@ FLOW = (
         module="workers.stages.backfill",
         key="workspace",
         reads=("events", "passes", "definitions"),
-        writes=("passes", "definitions"),
+        writes=("passes", "definitions", "replaced_versions"),
         wakes=("fold", "publish"),
     ),
     Stage(

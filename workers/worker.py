@@ -33,6 +33,7 @@ from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 from app.store.stages.restock import RestockQueries
+from app.store.stages.superseded import SupersededQueries
 from app.templates.rendering import LiquidTexts
 
 from .diagnostics import RuleDiagnostics
@@ -88,6 +89,7 @@ class Worker:
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
     restock_queries: RestockQueries
+    superseded_queries: SupersededQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     unreadable: set[str] = field(default_factory=set)
@@ -165,6 +167,7 @@ class Worker:
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
             restock_queries=RestockQueries(db),
+            superseded_queries=SupersededQueries(db, in_chunk),
         )
 
     @property

@@ -124,6 +124,9 @@ class LabelStore(Protocol):
     async def get(self, object_id: str, /) -> object | None:
         """Return the defined object of that id, or None."""
 
+    async def free_key(self, holder_id: str, key: str, /) -> bool:
+        """Take the key from an object that is archived, and return whether it was."""
+
 
 def parse_labels(new_id: str, key: str, sent: Mapping[str, object], at: datetime) -> Labels:
     """Return the labels of a new object, with `name` and `description` as sent. Raises InvalidInput."""
@@ -166,18 +169,22 @@ def _parse_description(raw: object) -> str | None:
 async def claim_labels(store: LabelStore, labels: Labels, kind: str) -> Labels:
     """Store the labels of a new segment, rule or reward, and return them as stored.
 
-    Labels without a version are left from a call that crashed: this call takes them over. Raises Conflict: TAKEN at `key`
-    if the object of that key is defined, and Unavailable; safe to repeat.
+    Labels without a version are left from a call that crashed: this call takes them over. An archived object loses its
+    key to this one, unless the id of both follows from the key, as that of rewards does. Raises Conflict: TAKEN at `key`
+    if another object has it, and Unavailable; safe to repeat.
     """
-    if await store.insert_labels(labels):
-        return labels
-    existing = await store.by_key(labels.key)
-    if existing is None:
-        # The other labels were removed, or no majority has them yet. A repeat decides.
-        raise Unavailable("store")
-    if await store.get(existing.id) is not None:
-        raise key_taken(kind)
-    return replace(labels, id=existing.id, created_at=existing.created_at)
+    for _ in range(MAX_ATTEMPTS):
+        if await store.insert_labels(labels):
+            return labels
+        existing = await store.by_key(labels.key)
+        if existing is None:
+            # No majority has the other labels yet, or another call has freed the key. A repeat decides.
+            continue
+        if await store.get(existing.id) is None:
+            return replace(labels, id=existing.id, created_at=existing.created_at)
+        if existing.id == labels.id or not await store.free_key(existing.id, labels.key):
+            raise key_taken(kind)
+    raise Unavailable("store")
 
 
 def key_taken(kind: str) -> Conflict:

@@ -1,4 +1,4 @@
-"""createSegment, updateSegment, archiveSegment and duplicateSegment.
+"""createSegment, updateSegment, archiveSegment and duplicateSegment. `segment_versions.py` goes back to a version.
 
 A change of criteria, time zone or archiving is one insert of a version with the next revision. A change of labels
 updates them in place. The backfill needs no job: it finds the passes that were last evaluated under an older revision.
@@ -32,6 +32,7 @@ from app.domain.segments.segments import (
     DefinitionKind,
     Segment,
     Version,
+    VersionOrigin,
     find_references,
     parse_key,
     sort_by_references,
@@ -85,12 +86,12 @@ async def create_segment(
     labels = await claim_labels(store, labels, "segment")
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
     try:
-        await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify, read=0)
+        await insert_segment_version(ctx, labels.id, tree, zone, parsed_notify, read=0)
     except DefinitionChanged:
         # Another call has completed the same labels with other criteria.
         raise key_taken("segment") from None
     await store.set_labels(labels)
-    return await _find_segment(ctx, labels.id)
+    return await find_segment(ctx, labels.id)
 
 
 async def update_segment(
@@ -138,9 +139,9 @@ async def _update_segment(
     fire_rules: bool,
     visible_to_passes: bool | None,
 ) -> Segment:
-    before = await _find_segment(ctx, segment_id)
+    before = await find_segment(ctx, segment_id)
     if before.archived:
-        raise Conflict("This segment is archived; duplicate it to use its criteria again.", "id")
+        raise Conflict("This segment is archived; call unarchiveSegment first.", "id")
     tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
@@ -151,12 +152,12 @@ async def _update_segment(
     if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if is_redefined:
-        await _insert_next_version(
+        await insert_segment_version(
             ctx, before.id, tree, zone, parsed_notify, read=before.version, fires_rules=fire_rules
         )
     if is_renamed(before, labels):
         await ctx.workspace.segments.set_labels(labels)
-    return await _find_segment(ctx, segment_id)
+    return await find_segment(ctx, segment_id)
 
 
 async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SILENT) -> Segment:
@@ -168,13 +169,13 @@ async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SIL
 
 
 async def _archive_segment(ctx: Context, segment_id: str, notify: object) -> Segment:
-    before = await _find_segment(ctx, segment_id)
+    before = await find_segment(ctx, segment_id)
     if not before.archived:
         await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
-        await _insert_next_version(
+        await insert_segment_version(
             ctx, segment_id, before.criteria, before.timezone, parse_notify(notify), read=before.version, archived=True
         )
-    return await _find_segment(ctx, segment_id)
+    return await find_segment(ctx, segment_id)
 
 
 async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: object = None) -> Segment:
@@ -182,14 +183,14 @@ async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: ob
 
     Raises as `create_segment` does.
     """
-    source = await _find_segment(ctx, segment_id)
+    source = await find_segment(ctx, segment_id)
     title = f"{source.name} (copy)" if name is None else name
     return await create_segment(
         ctx, key, title, restate(source.criteria).to_dict(), source.description, source.timezone
     )
 
 
-async def _insert_next_version(
+async def insert_segment_version(
     ctx: Context,
     segment_id: str,
     criteria: Criteria,
@@ -199,17 +200,22 @@ async def _insert_next_version(
     read: int,
     archived: bool = False,
     fires_rules: bool = False,
+    edit_id: str | None = None,
 ) -> None:
     """Insert the next version of a segment and wake the backfill. Nothing changes if the latest version is equal.
 
     If another call takes the revision, the checks are repeated with the new definitions. `read` is the number of the
     version from which this one was made, 0 for a new segment. Raises DefinitionChanged if it is not the latest one any
-    more.
+    more. `edit_id` is the id of a scheduled edit: nothing changes if it has become a version before.
     """
     criteria = restate(criteria)
+    members = 0 if read == 0 else (await ctx.workspace.segments.member_counts([segment_id]))[segment_id]
+    origin = VersionOrigin(ctx.actor.key_id, members, edit_id)
 
     def build(revision: NextRevision) -> Version | None:
         live = revision.live
+        if edit_id is not None and any(each.edit_id == edit_id for each in revision.versions):
+            return None
         if archived:
             revision.check_unreferenced(segment_id)
         else:
@@ -243,6 +249,7 @@ async def _insert_next_version(
             notify=notify,
             at=revision.at,
             fires_rules=fires_rules,
+            origin=origin,
         )
 
     await insert_next_version(ctx, build)
@@ -279,7 +286,8 @@ async def parse_segment_zone(ctx: Context, raw: object) -> str:
     return parse_zone(raw, "timezone").key
 
 
-async def _find_segment(ctx: Context, segment_id: str) -> Segment:
+async def find_segment(ctx: Context, segment_id: str) -> Segment:
+    """Return a segment. Raises NotFound at `id`, and Unavailable."""
     segment = await ctx.workspace.segments.get(segment_id)
     if segment is None:
         raise NotFound("segment", "id")

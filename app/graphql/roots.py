@@ -47,6 +47,12 @@ from app.graphql.segments.mutations import (
 )
 from app.graphql.segments.previews import PreviewSegmentPayload, SegmentPreview, preview_segment, segment_preview
 from app.graphql.segments.segments import Segment, find_segment, list_segments
+from app.graphql.segments.version_mutations import (
+    RevertSegmentPayload,
+    UnarchiveSegmentPayload,
+    revert_segment,
+    unarchive_segment,
+)
 from app.graphql.tiers.programs import SetTierProgramPayload, TierProgram, find_tier_program, set_tier_program
 from app.graphql.types.node import Node, find_node, find_nodes
 from app.graphql.types.paging import Connection
@@ -146,6 +152,8 @@ class Mutation(
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(resolver=segment_mutations.archive_segment)
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
+    revert_segment: RevertSegmentPayload = strawberry.mutation(resolver=revert_segment)
+    unarchive_segment: UnarchiveSegmentPayload = strawberry.mutation(resolver=unarchive_segment)
     preview_segment: PreviewSegmentPayload = strawberry.mutation(resolver=preview_segment)
     add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
     remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)

@@ -121,7 +121,7 @@ RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
     "segments", "rules", "rewards", "reward_stocks", "rule_counts",
-    "definitions", "api_keys", "token_keys", "jobs", "job_files", "workspaces", "clock",
+    "definitions", "replaced_versions", "api_keys", "token_keys", "jobs", "job_files", "workspaces", "clock",
     "constants", "heartbeats", "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
@@ -373,6 +373,11 @@ async def call_all_queries(business: Business) -> None:
     await store.counted_events.latest_matching(card, lambda event: True, (None, None), 5)
     await store.counted_events.expiring(card, Measure(EventFilter(), within_ms=1), 0, 1_000)
     await store.segments.labels([recent.id])
+    assert (await store.segments.versions(rich.id, PageRequest(2, after=(1_000_000,)))).has_more
+    assert await store.segments.version(rich.id, 1)
+    assert await store.segments.first_version(rich.id) == 1
+    assert await store.segments.free_key(rich.id, "rich")
+    assert await store.segments.hold_key(rich.id, "rich", 4)
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
     rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
     await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")

@@ -18,7 +18,7 @@ from .due import advance_lap
 
 BACKFILL_BATCH_SIZE = 200
 SUPERSEDED_TTL_MS = DAY // timedelta(milliseconds=1)
-"""How long a version is kept after a later one replaced it, even if no pass needs it."""
+"""How long a version stays among the definitions after a later one replaced it, even if no pass needs it."""
 
 
 async def backfill(worker: Worker, workspace_id: str) -> None:
@@ -49,9 +49,11 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         lap.is_cut, lap.slot = following is not None, following or 0
         lap.found += len(found)
     if not lap.found and not lap.is_cut:
+        # The count comes first: once the revision counts as caught up, no further round begins.
+        await worker.superseded_queries.count_members(workspace_id, revision)
         # A change that crashed may have announced a revision that a rule took afterwards, which announces none.
         await worker.fold_queries.mark_caught_up(workspace_id, definitions.revision)
-        await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
+        await worker.superseded_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False
     return await advance_lap(worker, ("backfill", workspace_id), lap, BACKFILL_BATCH_SIZE, at)

@@ -59,11 +59,24 @@ class Segment:
         return "ARCHIVED" if self.archived else "ACTIVE"
 
 
+@dataclass(frozen=True, slots=True)
+class VersionOrigin:
+    """Who made a version, from what, and how many members the segment had then. No walk reads it.
+
+    `created_by` is the id of an API key. `edit_id` is the id of the scheduled edit that became the version, if one did.
+    """
+
+    created_by: str
+    members_before: int
+    edit_id: str | None = None
+
+
 @dataclass(frozen=True)
 class Version:
     """Version of a segment's definition, created at the instant `at`. It is in force from its revision on.
 
-    `fires_rules`: rules are asked about the transitions that the change itself causes.
+    `fires_rules`: rules are asked about the transitions that the change itself causes. `origin` is None if an earlier
+    version of Punchcard stored the version, or an upgrade made it.
     """
 
     segment_id: str
@@ -75,6 +88,7 @@ class Version:
     notify: str
     at: datetime
     fires_rules: bool = False
+    origin: VersionOrigin | None = None
 
     @property
     def at_ms(self) -> int:
@@ -102,6 +116,18 @@ class Version:
         return self.notify == SILENT
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentVersion:
+    """Version of a segment as readers see it.
+
+    `members_after` is the number of members once all passes were evaluated under the version. None until then, and if a
+    later version came first.
+    """
+
+    version: Version
+    members_after: int | None
+
+
 class DefinitionChange(Protocol):
     """Version of a definition by which passes are evaluated again when it comes into force."""
 
@@ -124,7 +150,7 @@ class VersionSummary:
 
     `references` are the ids of the segments that the criteria name, and TIER_PROGRAM if they name the tier.
     `comparisons` are counted by `count_comparisons`. `archived` is true if nothing depends on the version any more.
-    Versions of equal content have the same `digest`.
+    Versions of equal content have the same `digest`. `edit_id` is the id of the scheduled edit that became the version.
     """
 
     kind: DefinitionKind
@@ -137,6 +163,7 @@ class VersionSummary:
     references: frozenset[str]
     comparisons: int
     digest: str
+    edit_id: str | None = None
 
 
 def find_references(criteria: Criteria) -> set[str]:

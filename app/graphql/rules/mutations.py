@@ -35,7 +35,7 @@ class CreateRuleInput:
 
     key: str = strawberry.field(
         description="Key of the rule: 1 to 64 lower-case letters, digits, `_` or `-`, beginning with a letter or digit. It "
-        "is unique in the workspace and cannot be changed or used again, not even after archiving."
+        "is unique in the workspace and cannot be changed. The key of an archived rule can be used again."
     )
     name: str = strawberry.field(description="Name of the rule for people. At most 255 characters.")
     description: str | None = strawberry.field(

@@ -41,7 +41,10 @@ class Rule(RuleContent, Node):
     `rule_fired`.
     """
 
-    key: str = strawberry.field(description="Key of the rule: permanent and unique in the workspace.")
+    key: str = strawberry.field(
+        description="Key of the rule, unique among the rules that are not archived. It is permanent, but another rule may "
+        "take the key of an archived one."
+    )
     name: str = strawberry.field(description="Name of the rule for people.")
     description: str | None = strawberry.field(description="Purpose of the rule. Null if none was given.")
     created_at: datetime = strawberry.field(description="Instant at which the rule was created.")

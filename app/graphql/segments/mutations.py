@@ -14,7 +14,8 @@ from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
 
 from .criteria import CriteriaInput, to_mapping
-from .segments import Segment, SegmentNotification, segment_of
+from .segments import Segment, segment_of
+from .versions import SegmentNotification
 
 WARNINGS = (
     "Remarks about criteria that were accepted and look like a mistake. Examples are an event type that is neither "
@@ -28,8 +29,7 @@ class CreateSegmentInput:
 
     key: str = strawberry.field(
         description="Key of the segment: 1 to 64 lower-case letters, digits, `_` or `-`, beginning with a letter or "
-        "digit. It is unique in the workspace and cannot be changed or used again, not even after "
-        "archiving."
+        "digit. It is unique in the workspace and cannot be changed. The key of an archived segment can be used again."
     )
     name: str = strawberry.field(description="Name of the segment for people. At most 255 characters.")
     description: str | None = strawberry.field(
@@ -182,7 +182,7 @@ async def update_segment(
     try:
         changed = await commands.update_segment(
             info.context.commands,
-            _parse_segment_id(input.id),
+            parse_segment_id(input.id),
             name=input.name,
             description=input.description,
             criteria=None if input.criteria is None else to_mapping(input.criteria),
@@ -204,12 +204,12 @@ async def archive_segment(
 ) -> ArchiveSegmentPayload:
     """Archive a segment: its members leave it, and no pass enters it. Needs the scope `write`.
 
-    A segment that other segments refer to cannot be archived. Archiving cannot be undone; `duplicateSegment` makes a
-    new segment with the same criteria. Safe to repeat.
+    A segment that other segments refer to cannot be archived. `unarchiveSegment` undoes it. A new segment may
+    take its key meanwhile. Safe to repeat.
     """
     try:
         archived = await commands.archive_segment(
-            info.context.commands, _parse_segment_id(input.id), notify=input.notify.value
+            info.context.commands, parse_segment_id(input.id), notify=input.notify.value
         )
     except Refused as refused:
         return ArchiveSegmentPayload(user_errors=user_errors(refused.problems))
@@ -228,12 +228,13 @@ async def duplicate_segment(
     """
     try:
         copy = await commands.duplicate_segment(
-            info.context.commands, _parse_segment_id(input.id), input.key, input.name
+            info.context.commands, parse_segment_id(input.id), input.key, input.name
         )
     except Refused as refused:
         return DuplicateSegmentPayload(user_errors=user_errors(refused.problems))
     return DuplicateSegmentPayload(segment=segment_of(copy))
 
 
-def _parse_segment_id(id: strawberry.ID) -> str:
+def parse_segment_id(id: strawberry.ID) -> str:
+    """Return the database id of a segment. Raises InvalidInput at `id`."""
     return parse_text(given_id(id, "Segment"), "id")

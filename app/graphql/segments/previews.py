@@ -23,7 +23,7 @@ from app.graphql.types.payloads import InputWarning, UserError, user_errors, war
 from .criteria import CriteriaInput, to_mapping
 from .explanations import MembershipExplanation, explanation_of
 from .mutations import WARNINGS
-from .segments import SegmentNotification
+from .versions import SegmentNotification
 
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass

@@ -26,6 +26,7 @@ from app.store.mongo.paging import Page
 from .criteria import SegmentCriteria, criteria_of
 from .history import MembershipConnection, SegmentSize, members_at, sizes_over_time, with_progress
 from .memberships import membership_of
+from .versions import SegmentVersion, version_of
 
 AtArgument = Annotated[
     RawDateTime | None,
@@ -53,24 +54,6 @@ describe_enum(
 )
 
 
-class SegmentNotification(StrEnum):
-    """Whether the feed shows the entries and exits that a change of a segment causes."""
-
-    SILENT = "SILENT"
-    EMIT = "EMIT"
-
-
-describe_enum(
-    SegmentNotification,
-    "SegmentNotification",
-    {
-        "SILENT": "The entries and exits are in the feed but hidden. Queries, subscriptions and webhooks show them "
-        "only with `includeSilent: true`.",
-        "EMIT": "The entries and exits appear in the feed like all others.",
-    },
-)
-
-
 @strawberry.type
 class SegmentBackfill:
     """Progress of the evaluation of all passes under the current version of a segment."""
@@ -87,13 +70,16 @@ class Segment(Node):
     Passes enter and leave at the exact instant at which the result changes.
     """
 
-    key: str = strawberry.field(description="Key of the segment: permanent and unique in the workspace.")
+    key: str = strawberry.field(
+        description="Key of the segment, unique among the segments that are not archived. It is permanent, but another "
+        "segment may take the key of an archived one."
+    )
     name: str = strawberry.field(description="Name of the segment for people.")
     description: str | None = strawberry.field(description="Purpose of the segment. Null if none was given.")
     criteria: SegmentCriteria = strawberry.field(description="Criteria that decide which passes belong to the segment.")
     version: int = strawberry.field(
         description="Version of criteria and time zone, from 1. Archiving makes a version too; a new name or "
-        "description makes none."
+        "description makes none. `versions` has all of them."
     )
     status: SegmentStatus = strawberry.field(description="State of the segment.")
     timezone: str = strawberry.field(
@@ -156,6 +142,23 @@ class Segment(Node):
         return await sizes_over_time(info, self.stored.id, from_at, to_at, unit)
 
     @strawberry.field
+    async def versions(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[SegmentVersion]:
+        """Versions of the segment, newest first: up to 1,000 of those that were replaced. Needs the scope `read`.
+
+        Versions that were replaced before Punchcard 0.2.0 are missing.
+        """
+        info.context.actor.require(READ)
+        span = versions_listing.span(first, after, last, before)
+        store, segment_id, newest = info.context.workspace.segments, self.stored.id, self.stored.version
+
+        async def count() -> int:
+            return newest - await store.first_version(segment_id) + 1
+
+        return versions_listing.connection(await store.versions(segment_id, span), span, version_of, count)
+
+    @strawberry.field
     async def backfill(self, info: Info) -> SegmentBackfill:
         """Progress of the evaluation of all passes under the current version."""
         total, evaluated = await info.context.load.evaluated_counts.load(self.stored.revision) or (0, 0)
@@ -164,6 +167,9 @@ class Segment(Node):
 
 listing = Pagination[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
 members_listing = Pagination[passes.Pass]("member", (str,), lambda card: (card.id,))
+
+
+versions_listing = Pagination[domain.SegmentVersion]("segment_version", (int,), lambda each: (each.version.revision,))
 
 
 async def _count_members(info: Info, segment_id: str) -> int:

@@ -15,7 +15,8 @@ from app.domain.tiers import programs as domain
 from app.domain.values.periods import PeriodUnit
 from app.graphql.context import Info
 from app.graphql.segments.criteria import CriteriaInput, SegmentCriteria, criteria_of, to_mapping
-from app.graphql.segments.segments import SegmentBackfill, SegmentNotification
+from app.graphql.segments.segments import SegmentBackfill
+from app.graphql.segments.versions import SegmentNotification
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of

@@ -15,7 +15,7 @@ from app.domain.rewards.writing import digest_of_reward
 from app.domain.rules.rules import RuleVersion
 from app.domain.rules.writing import digest_of_rule
 from app.domain.segments.limits import digest_of
-from app.domain.segments.segments import DefinitionKind, Version, VersionSummary
+from app.domain.segments.segments import DefinitionKind, SegmentVersion, Version, VersionOrigin, VersionSummary
 from app.domain.tiers.programs import TierProgramVersion
 from app.store.mongo.queries import Doc
 
@@ -100,6 +100,7 @@ def summary_from_doc(doc: Doc) -> VersionSummary:
         references=frozenset(doc["refs"]),
         comparisons=doc["comparisons"],
         digest=doc["digest"],
+        edit_id=doc.get("origin", {}).get("edit"),
     )
 
 
@@ -107,6 +108,11 @@ def summary_of_whole(doc: Doc) -> VersionSummary:
     """Return the summary of a segment's version whose document has none."""
     version = segment_version_from_doc(doc)
     return summarize(version, digest_of(version.criteria))
+
+
+def segment_version_id(segment_id: str, version: int) -> str:
+    """Return the id of the document of a segment's version."""
+    return f"ver_{segment_id.removeprefix('seg_')}_{version}"
 
 
 def segment_version_from_doc(doc: Doc) -> Version:
@@ -121,16 +127,32 @@ def segment_version_from_doc(doc: Doc) -> Version:
         notify=doc["notify"],
         at=doc["at"],
         fires_rules=doc.get("fires_rules", False),
+        origin=_origin_from_doc(doc["origin"]) if "origin" in doc else None,
     )
+
+
+def readable_version_from_doc(doc: Doc) -> SegmentVersion:
+    """Return the version of a segment as readers see it, from its document."""
+    return SegmentVersion(segment_version_from_doc(doc), doc.get("members_after"))
+
+
+def _origin_to_doc(origin: VersionOrigin) -> Doc:
+    edit = {} if origin.edit_id is None else {"edit": origin.edit_id}
+    return {"by": origin.created_by, "members": origin.members_before, **edit}
+
+
+def _origin_from_doc(doc: Doc) -> VersionOrigin:
+    return VersionOrigin(doc["by"], doc["members"], doc.get("edit"))
 
 
 def _segment_to_doc(version: Version) -> Doc:
     return {
-        "_id": f"ver_{version.segment_id.removeprefix('seg_')}_{version.version}",
+        "_id": segment_version_id(version.segment_id, version.version),
         "segment": version.segment_id,
         **criteria_to_doc(version.criteria),
         "notify": version.notify,
         **({"fires_rules": True} if version.fires_rules else {}),
+        **({} if version.origin is None else {"origin": _origin_to_doc(version.origin)}),
     }
 
 

@@ -19,14 +19,14 @@ from app.domain.events.guards import Decisions
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import SLOTS, slot_of
 from app.domain.passes.passes import Pass
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import from_ms
 from app.store.codecs import events
 from app.store.codecs.guards import decision_to_doc
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
-from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, update_by_ids
+from app.store.mongo.queries import NO_WORKSPACES, Collection, Database, Doc, update_by_ids
 from app.store.mongo.slots import move_to_slot
 from app.store.workspace.definitions import DefinitionQueries
 
@@ -55,7 +55,7 @@ class FoldQueries(HistoryQueries):
 
     def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, in_chunk, is_sharded=is_sharded)
-        self._passes, self._definitions, self._workspaces = db["passes"], db["definitions"], db["workspaces"]
+        self._passes, self._workspaces = db["passes"], db["workspaces"]
 
     async def passes(
         self, pass_ids: Iterable[str], *, workspace_ids: Mapping[str, str] = NO_WORKSPACES
@@ -169,9 +169,9 @@ class FoldQueries(HistoryQueries):
         evaluates them under the revisions they missed. Index: {workspace, slot, rev}.
         """
         found: list[str] = []
-        is_small = slot == 0 and await self._is_small(workspace_id)
+        is_small = slot == 0 and await is_small_workspace(self._passes, workspace_id)
         while slot < SLOTS and len(found) < limit:
-            where = _behind(workspace_id, rev, ALL_SLOTS if is_small else slot)
+            where = behind(workspace_id, rev, ALL_SLOTS if is_small else slot)
             # The condition outside the index is a stage of its own: in the first one, it makes the embedded servers read
             # all passes of the workspace.
             stages: list[Doc] = [
@@ -184,37 +184,9 @@ class FoldQueries(HistoryQueries):
             slot = SLOTS if is_small else slot + 1
         return found, slot if slot < SLOTS else None
 
-    async def _is_small(self, workspace_id: str) -> bool:
-        """Return whether one query may examine all passes of a workspace. Slots are even, so it looks at one."""
-        where = {"workspace": workspace_id, "slot": 0, "rev": {"$gte": 0}}
-        found = self._passes.find(where, {"_id": 1}).limit(SMALL_SLOT + 1)
-        return len(await found.to_list(None)) <= SMALL_SLOT
-
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
         await self._workspaces.update_one({"_id": workspace_id, "stale": {"$lte": rev}}, {"$unset": {"stale": ""}})
-
-    async def drop_versions(self, workspace_id: str, revision: int, until_ms: int) -> None:
-        """Delete the versions that others replaced by `until_ms`, at or before a revision, and that no pass needs.
-
-        A pass needs the versions in force at the revision that it was last evaluated under; parked passes too. Safe to
-        repeat. Three round trips if nothing is to be deleted and the workspace is small. Index: {workspace, slot, rev}.
-        """
-        slots = [ALL_SLOTS] if await self._is_small(workspace_id) else range(SLOTS)
-        for slot in slots:
-            where = _behind(workspace_id, revision, slot)
-            oldest = await self._passes.find_one(where, {"rev": 1}, sort=[("rev", 1)])
-            revision = revision if oldest is None else int(oldest["rev"])
-        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
-        docs = await self._definitions.find(query, {"segment": 1, "subject": 1, "at": 1}).sort("rev", 1).to_list(None)
-        replaced_ids, newest_ids = [], dict[str, str]()
-        for doc in docs:
-            subject = doc["segment"] if "segment" in doc else doc["subject"]
-            if subject in newest_ids and to_ms(doc["at"]) <= until_ms:
-                replaced_ids.append(newest_ids[subject])
-            newest_ids[subject] = doc["_id"]
-        for start in range(0, len(replaced_ids), self._in_chunk):
-            await self._definitions.delete_many({"_id": {"$in": replaced_ids[start : start + self._in_chunk]}})
 
     async def versions(self, workspace_id: str, after_rev: int) -> list[DefinitionVersion]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
@@ -246,7 +218,14 @@ class FoldQueries(HistoryQueries):
         return int(doc["fails"])
 
 
-def _behind(workspace_id: str, rev: int, slot: int | Doc) -> Doc:
+async def is_small_workspace(passes: Collection, workspace_id: str) -> bool:
+    """Return whether one query may examine all passes of a workspace. Slots are even, so it looks at one."""
+    where = {"workspace": workspace_id, "slot": 0, "rev": {"$gte": 0}}
+    return len(await passes.find(where, {"_id": 1}).limit(SMALL_SLOT + 1).to_list(None)) <= SMALL_SLOT
+
+
+def behind(workspace_id: str, rev: int, slot: int | Doc) -> Doc:
+    """Return the filter for the passes of a slot that were last evaluated before a revision."""
     return {"workspace": workspace_id, "slot": slot, "rev": {"$gte": 0, "$lt": rev}}
 
 

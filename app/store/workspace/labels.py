@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pymongo.errors import DuplicateKeyError
+
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
@@ -26,6 +28,10 @@ class Labels:
     visible_to_passes: bool = False
 
 
+_FREED = "~"
+"""What separates a freed key from the id of the object that had it, in the field of which values are unique."""
+
+
 class LabelQueries(WorkspaceQueries):
     """Labels of one workspace in one collection, with their latest versions. Errors: Unavailable, safe to repeat.
 
@@ -42,6 +48,34 @@ class LabelQueries(WorkspaceQueries):
         """Return the labels of a key, defined or not, or None. Index: {workspace, key}."""
         doc = await self._collection.find_one(self._in_workspace(key=key))
         return None if doc is None else labels_from_doc(doc)
+
+    async def free_key(self, holder_id: str, key: str) -> bool:
+        """Take the key from an object that is archived, and return whether it was. Safe to repeat. Four round trips.
+
+        The object keeps showing the key. False if it is not archived, or about to be unarchived: `hold_key` names the
+        version that will be in force. Indexes: _id, {workspace, segment, rev} or {workspace, subject, rev}.
+        """
+        found = await self._with_versions(await self._by_ids([holder_id]))
+        if not found or not found[0][1]["archived"]:
+            return False
+        no_later_hold: Doc = {"$or": [{"held_for": {"$exists": False}}, {"held_for": {"$lte": found[0][1]["version"]}}]}
+        freed = await self._collection.update_one(
+            self._in_workspace(_id=holder_id, key=key, **no_later_hold),
+            {"$set": {"key": f"{key}{_FREED}{holder_id}", "shown_key": key}},
+        )
+        return freed.matched_count == 1
+
+    async def hold_key(self, object_id: str, key: str, version: int) -> bool:
+        """Give a key to an archived object before its version `version` is inserted. Return False if another has it.
+
+        From then on, `free_key` takes it only if that version, or a later one, is archived. Safe to repeat. Index: _id.
+        """
+        change: Doc = {"$set": {"key": key, "held_for": version}, "$unset": {"shown_key": ""}}
+        try:
+            await self._collection.update_one(self._in_workspace(_id=object_id), change)
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def labels(self, ids: Iterable[str]) -> dict[str, Labels]:
         """Return the labels of the ids that exist. Index: _id."""
@@ -103,7 +137,7 @@ def labels_from_doc(doc: Doc) -> Labels:
     """Return the labels of a document."""
     return Labels(
         id=doc["_id"],
-        key=doc["key"],
+        key=doc["shown_key"] if "shown_key" in doc else doc["key"],
         name=doc["name"],
         description=doc["description"],
         created_at=doc["created_at"],

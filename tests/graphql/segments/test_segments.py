@@ -171,6 +171,43 @@ async def test_visibility_to_passes_is_set_changed_and_kept(api: Api) -> None:
     assert found["segment"]["visibleToPasses"] is False
 
 
+async def test_versions_of_a_segment_are_listed_and_used_again(api: Api) -> None:
+    """Mutations of one operation run one after the other. Each is in the audit log."""
+    created = (await create(api, "five", FIVE))["segment"]
+    data = await api.fetch_data(
+        """mutation ($id: ID!) {
+        updateSegment(input: {id: $id, criteria: {event: {types: ["purchase"], value: 6}}, notify: EMIT})
+          { userErrors { code } }
+        archiveSegment(input: {id: $id}) { userErrors { code } }
+        unarchiveSegment(input: {id: $id}) { segment { status version key } userErrors { code } }
+        revertSegment(input: {id: $id, version: 1}) { segment { version criteria { event { value } } } userErrors { code } }
+        again: revertSegment(input: {id: $id, version: 9}) { segment { version } userErrors { code field } } }""",
+        id=created["id"],
+    )
+    assert data["unarchiveSegment"]["segment"] == {"status": "ACTIVE", "version": 4, "key": "five"}
+    assert data["revertSegment"]["segment"] == {"version": 5, "criteria": {"event": {"value": "5"}}}
+    assert list_codes(data["again"]["userErrors"]) == [("UNKNOWN", ["version"])]
+    read = await api.fetch_data(
+        """query ($id: ID!) { segment(id: $id) { versions(first: 4) { totalCount pageInfo { hasNextPage } nodes {
+        version criteria { event { value } } timezone archived notify fireRules memberCountBefore memberCountAfter
+        createdBy { name } } } } auditLog(first: 5) { nodes { action } } }""",
+        id=created["id"],
+    )
+    versions = read["segment"]["versions"]
+    assert (versions["totalCount"], versions["pageInfo"]["hasNextPage"]) == (5, True)
+    assert [(each["version"], each["criteria"]["event"]["value"], each["archived"]) for each in versions["nodes"]] == [
+        (5, "5", False), (4, "6", False), (3, "6", True), (2, "6", False),
+    ]  # fmt: skip
+    second = versions["nodes"][-1]
+    assert (second["notify"], second["fireRules"], second["memberCountBefore"], second["memberCountAfter"]) == (
+        "EMIT", False, 0, None,
+    )  # fmt: skip
+    assert second["createdBy"]["name"]
+    assert [each["action"] for each in read["auditLog"]["nodes"]][:4] == [
+        "revertSegment", "unarchiveSegment", "archiveSegment", "updateSegment",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("unknown", ["seg_none", "nonsense", "", to_global_id("Pass", "pass_1"), "\ud800"])
 async def test_unknown_segment_is_refused_by_mutations_and_null_in_queries(api: Api, unknown: str) -> None:
     mutation = "mutation ($id: ID!) { archiveSegment(input: {id: $id}) { userErrors { code field } } }"

@@ -1,0 +1,85 @@
+"""Versions of a segment: who made each, with which criteria, and what it changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import strawberry
+
+from app.domain.segments import segments as domain
+from app.graphql.context import Info
+from app.graphql.types.enums import describe_enum
+from app.graphql.types.node import fetch_node
+from app.graphql.workspaces.keys import ApiKey
+
+from .criteria import SegmentCriteria, criteria_of
+
+
+class SegmentNotification(StrEnum):
+    """Whether the feed shows the entries and exits that a change of a segment causes."""
+
+    SILENT = "SILENT"
+    EMIT = "EMIT"
+
+
+describe_enum(
+    SegmentNotification,
+    "SegmentNotification",
+    {
+        "SILENT": "The entries and exits are in the feed but hidden. Queries, subscriptions and webhooks show them "
+        "only with `includeSilent: true`.",
+        "EMIT": "The entries and exits appear in the feed like all others.",
+    },
+)
+
+
+@strawberry.type
+class SegmentVersion:
+    """Version of a segment. It holds from its instant until the next version."""
+
+    version: int = strawberry.field(description="Number of the version, from 1. `revertSegment` takes it.")
+    criteria: SegmentCriteria = strawberry.field(description="Criteria of the version.")
+    timezone: str = strawberry.field(description="IANA time zone of the version.")
+    archived: bool = strawberry.field(description="Whether the version archives the segment.")
+    created_at: datetime = strawberry.field(description="Instant from which the version holds.")
+    notify: SegmentNotification = strawberry.field(
+        description="Whether the feed shows the entries and exits that the version itself causes."
+    )
+    fire_rules: bool = strawberry.field(
+        description="Whether rules are asked about the entries and exits that the version itself causes."
+    )
+    member_count_before: int | None = strawberry.field(
+        description="Number of members when the version was created. Null for versions that Punchcard 0.1.0 or an upgrade "
+        "created."
+    )
+    member_count_after: int | None = strawberry.field(
+        description="Number of members once all passes were evaluated under the version. Null until then, if a later "
+        "version came first, and where `memberCountBefore` is null."
+    )
+    created_by_id: strawberry.Private[str | None]
+
+    @strawberry.field
+    async def created_by(self, info: Info) -> ApiKey | None:
+        """API key that made the version; null where `memberCountBefore` is null. Needs the scope `admin` for other keys."""
+        if self.created_by_id is None:
+            return None
+        key: ApiKey | None = await fetch_node(info.context, "ApiKey", self.created_by_id)
+        return key
+
+
+def version_of(found: domain.SegmentVersion) -> SegmentVersion:
+    """Return the GraphQL object of a version."""
+    version, origin = found.version, found.version.origin
+    return SegmentVersion(
+        version=version.version,
+        criteria=criteria_of(version.criteria),
+        timezone=version.timezone,
+        archived=version.archived,
+        created_at=version.at,
+        notify=SegmentNotification(version.notify),
+        fire_rules=version.fires_rules,
+        member_count_before=None if origin is None else origin.members_before,
+        member_count_after=found.members_after,
+        created_by_id=None if origin is None else origin.created_by,
+    )
