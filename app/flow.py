@@ -69,6 +69,14 @@ FLOW = (
         wakes=("fold", "publish"),
     ),
     Stage(
+        name="schedule",
+        module="workers.stages.schedule",
+        key="segment",
+        reads=("scheduled_edits", "segments", "definitions", "replaced_versions", "passes"),
+        writes=("scheduled_edits", "definitions", "audit"),
+        wakes=("backfill",),
+    ),
+    Stage(
         name="backfill",
         module="workers.stages.backfill",
         key="workspace",

@@ -45,6 +45,7 @@ class Business:
         while before != (before := await self._progress()):
             await sweep.fold()
             await sweep.advance_due()
+            await sweep.schedule()
             await sweep.backfill()
             await sweep.publish()
             await self.react()

@@ -46,6 +46,7 @@ from workers.stages.rerun import rerun
 from workers.stages.restock import restock
 from workers.stages.retain import retain
 from workers.stages.run_job import jobs
+from workers.stages.schedule import schedule
 from workers.stages.send import send
 
 from . import wakeups
@@ -59,6 +60,7 @@ log = logging.getLogger("punchcard.worker")
 STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "fold": fold,
     "due": due,
+    "schedule": schedule,
     "backfill": backfill,
     "rerun": rerun,
     "forget": forget,

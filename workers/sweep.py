@@ -34,6 +34,8 @@ MAX_JOBS_STARTED = 4
 """Jobs that one worker runs at the same time."""
 MAX_RERUNS = 20
 """Messages of inbound hooks that one sweep runs again."""
+MAX_EDITS = 100
+"""Scheduled edits that one look makes."""
 STOP_TIMEOUT_SECONDS = 10.0
 """The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
 MAX_FRONTS = 50
@@ -74,6 +76,7 @@ class Sweep:
             *(self._range_step("fold", key) for key in SLOT_RANGES),
             *(self._range_step("due", key) for key in SLOT_RANGES),
             self.due_timers.look,
+            self.schedule,
             self.backfill,
             self.publish,
             self.deliver,
@@ -122,6 +125,15 @@ class Sweep:
         """Advance the passes that are due, and set timers for passes that are due soon."""
         await asyncio.gather(*(self._range_step("due", key)() for key in SLOT_RANGES))
         await self.due_timers.look()
+
+    async def schedule(self) -> None:
+        """Make the edits of segments whose time has come, also those that another worker may be making.
+
+        An edit is made at most 2 s after its time, even if another worker has just crashed. Two workers make it once.
+        """
+        elapsed_ms = to_ms(await self._worker.resources.clock.elapsed())
+        for workspace_id, segment_id in await self._worker.scheduled_edit_looks.due(elapsed_ms, MAX_EDITS):
+            await self._stages["schedule"](self._worker, f"{workspace_id}/{segment_id}")
 
     async def backfill(self) -> None:
         """Advance the passes that were evaluated under older definitions."""

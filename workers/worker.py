@@ -33,6 +33,7 @@ from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 from app.store.stages.restock import RestockQueries
+from app.store.stages.scheduled_edits import ScheduledEditLooks
 from app.store.stages.superseded import SupersededQueries
 from app.templates.rendering import LiquidTexts
 
@@ -90,6 +91,7 @@ class Worker:
     forget_queries: ForgetQueries
     restock_queries: RestockQueries
     superseded_queries: SupersededQueries
+    scheduled_edit_looks: ScheduledEditLooks
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     unreadable: set[str] = field(default_factory=set)
@@ -168,6 +170,7 @@ class Worker:
             forget_queries=ForgetQueries(db),
             restock_queries=RestockQueries(db),
             superseded_queries=SupersededQueries(db, in_chunk),
+            scheduled_edit_looks=ScheduledEditLooks(db),
         )
 
     @property

@@ -11,15 +11,17 @@ from app.store.mongo.ids import new_id
 from .context import Context
 
 
-async def record_audit_entry(ctx: Context, action: str, kind: str, subject_id: str, **details: str) -> None:
+async def record_audit_entry(
+    ctx: Context, action: str, kind: str, subject_id: str, *, entry_id: str | None = None, **details: str
+) -> None:
     """Insert an audit entry. Call this before the command's own write, so that no change lacks its entry.
 
-    If the process crashes in between, the entry describes a change that did not happen. Raises Unavailable: then the
-    command has changed nothing, and the call is safe to repeat.
+    With `entry_id`, a repeat inserts no second entry. If the process crashes in between, the entry describes a change that
+    did not happen. Raises Unavailable: then the command has changed nothing, and the call is safe to repeat.
     """
     # The audit log states when people acted, so its instants are system time, not business time.
     entry = AuditEntry(
-        id=new_id("audit"),
+        id=new_id("audit") if entry_id is None else entry_id,
         at=await SystemClock().now(),
         action=action,
         key_id=ctx.actor.key_id,

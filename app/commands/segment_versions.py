@@ -10,7 +10,7 @@ from app.store.mongo.points import charge_points
 from .audit import record_audit_entry
 from .context import Context
 from .definitions import parse_notify, repeat_if_changed
-from .segments import find_segment, insert_segment_version
+from .segments import find_live_segment, find_segment, insert_segment_version
 
 
 async def revert_segment(ctx: Context, segment_id: str, version: int, *, notify: object = SILENT) -> Segment:
@@ -22,9 +22,7 @@ async def revert_segment(ctx: Context, segment_id: str, version: int, *, notify:
 
 
 async def _revert_segment(ctx: Context, segment_id: str, number: int, notify: object) -> Segment:
-    before = await find_segment(ctx, segment_id)
-    if before.archived:
-        raise Conflict("This segment is archived; call unarchiveSegment first.", "id")
+    before = await find_live_segment(ctx, segment_id)
     found = await ctx.workspace.segments.version(segment_id, number)
     if found is None:
         raise NotFound("version of this segment", "version")

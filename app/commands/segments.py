@@ -139,9 +139,7 @@ async def _update_segment(
     fire_rules: bool,
     visible_to_passes: bool | None,
 ) -> Segment:
-    before = await find_segment(ctx, segment_id)
-    if before.archived:
-        raise Conflict("This segment is archived; call unarchiveSegment first.", "id")
+    before = await find_live_segment(ctx, segment_id)
     tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
@@ -213,46 +211,71 @@ async def insert_segment_version(
     origin = VersionOrigin(ctx.actor.key_id, members, edit_id)
 
     def build(revision: NextRevision) -> Version | None:
-        live = revision.live
         if edit_id is not None and any(each.edit_id == edit_id for each in revision.versions):
             return None
-        if archived:
-            revision.check_unreferenced(segment_id)
-        else:
-            references = find_references(criteria)
-            segments = revision.live_of(DefinitionKind.SEGMENT)
-            for named_id in references - {segment_id, TIER_PROGRAM}:
-                if named_id not in segments:
-                    raise NotFound("live segment", "criteria")
-            if segment_id not in live and len(segments) >= MAX_LIVE_SEGMENTS:
-                raise LimitExceeded(
-                    f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key"
-                )
-            sort_by_references({**{key: other.references for key, other in live.items()}, segment_id: references})
-        before = revision.latest.get(segment_id)
-        content = digest_of(criteria), timezone, archived
-        if before is not None and (before.digest, before.timezone, before.archived) == content:
-            return None
-        revision.check_version(segment_id, read)
-        if not archived:
-            check_comparisons(
-                count_comparisons(criteria), (other for key, other in live.items() if key != segment_id), "criteria"
-            )
-            check_rate(count_comparisons(criteria), revision.versions, revision.now, "criteria")
-        return Version(
-            segment_id=segment_id,
-            revision=revision.number,
-            version=1 if before is None else before.version + 1,
-            criteria=criteria,
-            timezone=timezone,
-            archived=archived,
-            notify=notify,
-            at=revision.at,
-            fires_rules=fires_rules,
-            origin=origin,
-        )
+        return build_segment_version(
+            revision, segment_id, criteria, timezone, notify,
+            read=read, archived=archived, fires_rules=fires_rules, origin=origin,
+        )  # fmt: skip
 
     await insert_next_version(ctx, build)
+
+
+async def check_segment_version(ctx: Context, segment_id: str, criteria: Criteria) -> None:
+    """Raise Refused if a version with these criteria does not fit the other definitions as they are now. Writes nothing."""
+    versions = await ctx.workspace.definitions.summaries()
+    revision = NextRevision(versions, await ctx.now())
+    latest = revision.latest[segment_id]
+    build_segment_version(revision, segment_id, restate(criteria), latest.timezone, SILENT, read=latest.version)
+
+
+def build_segment_version(
+    revision: NextRevision,
+    segment_id: str,
+    criteria: Criteria,
+    timezone: str,
+    notify: str,
+    *,
+    read: int,
+    archived: bool = False,
+    fires_rules: bool = False,
+    origin: VersionOrigin | None = None,
+) -> Version | None:
+    """Return the version that takes a revision; None if the latest one is equal. Raises Refused and DefinitionChanged."""
+    live = revision.live
+    if archived:
+        revision.check_unreferenced(segment_id)
+    else:
+        references = find_references(criteria)
+        segments = revision.live_of(DefinitionKind.SEGMENT)
+        for named_id in references - {segment_id, TIER_PROGRAM}:
+            if named_id not in segments:
+                raise NotFound("live segment", "criteria")
+        if segment_id not in live and len(segments) >= MAX_LIVE_SEGMENTS:
+            raise LimitExceeded(f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key")
+        sort_by_references({**{key: other.references for key, other in live.items()}, segment_id: references})
+    before = revision.latest.get(segment_id)
+    content = digest_of(criteria), timezone, archived
+    if before is not None and (before.digest, before.timezone, before.archived) == content:
+        return None
+    revision.check_version(segment_id, read)
+    if not archived:
+        check_comparisons(
+            count_comparisons(criteria), (other for key, other in live.items() if key != segment_id), "criteria"
+        )
+        check_rate(count_comparisons(criteria), revision.versions, revision.now, "criteria")
+    return Version(
+        segment_id=segment_id,
+        revision=revision.number,
+        version=1 if before is None else before.version + 1,
+        criteria=criteria,
+        timezone=timezone,
+        archived=archived,
+        notify=notify,
+        at=revision.at,
+        fires_rules=fires_rules,
+        origin=origin,
+    )
 
 
 async def parse_segment_criteria(ctx: Context, raw: object) -> Criteria:
@@ -284,6 +307,14 @@ async def parse_segment_zone(ctx: Context, raw: object) -> str:
     if raw is None:
         return (await ctx.profile()).timezone
     return parse_zone(raw, "timezone").key
+
+
+async def find_live_segment(ctx: Context, segment_id: str) -> Segment:
+    """Return a segment that is not archived. Raises NotFound and Conflict at `id`, and Unavailable."""
+    segment = await find_segment(ctx, segment_id)
+    if segment.archived:
+        raise Conflict("This segment is archived; call unarchiveSegment first.", "id")
+    return segment
 
 
 async def find_segment(ctx: Context, segment_id: str) -> Segment:

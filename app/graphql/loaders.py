@@ -22,6 +22,7 @@ from app.domain.messages.messages import Message
 from app.domain.passes.passes import Pass
 from app.domain.rewards.rewards import LabelledReward
 from app.domain.rules.rules import Rule
+from app.domain.segments.edits import ScheduledEdit
 from app.domain.segments.segments import Segment
 from app.domain.state.lots import Lots
 from app.domain.state.measures import State
@@ -106,6 +107,11 @@ class Loaders:
     def segments(self) -> DataLoader[str, Segment | None]:
         """Segments by id."""
         return _loader(self._workspace.segments.get_many)
+
+    @cached_property
+    def scheduled_edits(self) -> DataLoader[str, ScheduledEdit | None]:
+        """Scheduled edits by the id of the segment."""
+        return _loader(self._workspace.scheduled_edits.get_many)
 
     @cached_property
     def rules(self) -> DataLoader[str, Rule | None]:

@@ -50,8 +50,10 @@ from app.graphql.segments.segments import Segment, find_segment, list_segments
 from app.graphql.segments.version_mutations import (
     RevertSegmentPayload,
     UnarchiveSegmentPayload,
+    WithdrawSegmentEditPayload,
     revert_segment,
     unarchive_segment,
+    withdraw_segment_edit,
 )
 from app.graphql.tiers.programs import SetTierProgramPayload, TierProgram, find_tier_program, set_tier_program
 from app.graphql.types.node import Node, find_node, find_nodes
@@ -154,6 +156,7 @@ class Mutation(
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
     revert_segment: RevertSegmentPayload = strawberry.mutation(resolver=revert_segment)
     unarchive_segment: UnarchiveSegmentPayload = strawberry.mutation(resolver=unarchive_segment)
+    withdraw_segment_edit: WithdrawSegmentEditPayload = strawberry.mutation(resolver=withdraw_segment_edit)
     preview_segment: PreviewSegmentPayload = strawberry.mutation(resolver=preview_segment)
     add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
     remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)

@@ -24,7 +24,7 @@ async def read_versions(business: Business, segment: Segment, **span: object) ->
 
 
 async def test_version_has_its_maker_and_the_members_before_and_after(business: Business) -> None:
-    """Row 6 of segments: versions can be read, and a segment goes back to one."""
+    """Versions can be read, and a segment goes back to one (WH3-01)."""
     await business.record({"amount": 1}, {"amount": 1}, {"amount": 1, "pass_external_id": "bob"})
     segment = await business.create_segment("loyal", purchases(2))
     await update_segment(business.ctx, segment.id, criteria=purchases(1), notify="EMIT")

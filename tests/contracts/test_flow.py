@@ -32,6 +32,7 @@ from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass
 from app.commands.points.transfers import transfer_points
 from app.commands.rules.rules import create_rule
+from app.commands.scheduled_edits import schedule_segment_edit
 from app.commands.segments import create_segment, update_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
@@ -227,6 +228,10 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await observer.observe("due", run_all_ranges("due"))
     lost = await create_segment(ctx, "lost", "Lost", no_purchase_for(7))
     await observer.observe("backfill", STAGES["backfill"](worker, ctx.workspace.id))
+    at = await ctx.now() + timedelta(seconds=1)
+    await schedule_segment_edit(ctx, lost.id, at, timezone="Asia/Tokyo")
+    business.clock.set(at)
+    await observer.observe("schedule", STAGES["schedule"](worker, f"{ctx.workspace.id}/{lost.id}"))
     await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
     ids = await ctx.workspace.passes.ids_of(["ann", "bob"])
     await observer.observe("fold", run_all_ranges("fold"))

@@ -73,8 +73,9 @@ from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
+from app.domain.segments.edits import ScheduledEdit
 from app.domain.segments.history import Change
-from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
+from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind, Segment
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.state.measures import EventFilter, Measure
@@ -256,6 +257,22 @@ def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return calls
 
 
+async def call_scheduled_edits(business: Business, segment: Segment) -> None:
+    """Call the queries of edits that are scheduled, made, refused and withdrawn."""
+    ctx, worker, store = business.ctx, business.worker, business.ctx.workspace
+    recent = await store.segments.by_key("recent")
+    assert recent is not None
+    for segment_id in (recent.id, segment.id):
+        edit = ScheduledEdit(
+            id="edit", segment_id=segment_id, at=await ctx.now(), criteria=None, timezone="Asia/Tokyo", notify="SILENT",
+            fires_rules=False, created_at=await ctx.now(), created_by="key_test",
+        )  # fmt: skip
+        assert await store.scheduled_edits.put(edit)
+        assert await worker.scheduled_edit_looks.due(to_ms(edit.at), 1) == [(store.id, segment_id)]
+        await STAGES["schedule"](worker, f"{store.id}/{segment_id}")
+    assert await store.scheduled_edits.withdraw(segment.id), "an archived segment is not edited"
+
+
 async def call_all_queries(business: Business) -> None:
     """Call every named query of the product."""
     ctx, worker = business.ctx, business.worker
@@ -376,6 +393,7 @@ async def call_all_queries(business: Business) -> None:
     assert (await store.segments.versions(rich.id, PageRequest(2, after=(1_000_000,)))).has_more
     assert await store.segments.version(rich.id, 1)
     assert await store.segments.first_version(rich.id) == 1
+    await call_scheduled_edits(business, rich)
     assert await store.segments.free_key(rich.id, "rich")
     assert await store.segments.hold_key(rich.id, "rich", 4)
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]

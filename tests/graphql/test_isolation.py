@@ -94,6 +94,7 @@ MUTATIONS = {
     "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "revertSegment": f"revertSegment(input: {{id: $id, version: 1}}) {{ segment {{ id key name }} {ERRORS} }}",
     "unarchiveSegment": f"unarchiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "withdrawSegmentEdit": f"withdrawSegmentEdit(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "previewSegment": "previewSegment(input: {criteria: {segment: {id: $id}}, segmentId: $id})"
     f" {{ job {{ id }} {ERRORS} }}",

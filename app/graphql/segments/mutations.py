@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
 from app.commands import segments as commands
-from app.domain.errors import Refused
+from app.commands.scheduled_edits import schedule_segment_edit
+from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.ids import given_id
@@ -76,6 +79,12 @@ class UpdateSegmentInput:
         default=None,
         description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and "
         "name.",
+    )
+    scheduled_at: datetime | None = strawberry.field(
+        default=None,
+        description="Instant of the next 366 days at which a worker changes criteria and time zone. Until then, "
+        "`Segment.scheduledEdit` has the edit. Another scheduled edit replaces it, and `withdrawSegmentEdit` deletes it. "
+        "`name`, `description` and `visibleToPasses` are refused then: they change at once. Default: now.",
     )
 
 
@@ -179,13 +188,17 @@ async def update_segment(
     New criteria or a new time zone make the next version, and workers evaluate all passes again. An archived segment
     cannot be changed. Safe to repeat: a call that changes nothing makes no version.
     """
+    criteria = None if input.criteria is None else to_mapping(input.criteria)
     try:
+        segment_id = parse_segment_id(input.id)
+        if input.scheduled_at is not None:
+            return await _schedule(info, segment_id, input, criteria)
         changed = await commands.update_segment(
             info.context.commands,
-            parse_segment_id(input.id),
+            segment_id,
             name=input.name,
             description=input.description,
-            criteria=None if input.criteria is None else to_mapping(input.criteria),
+            criteria=criteria,
             timezone=input.timezone,
             notify=input.notify.value,
             fire_rules=input.fire_rules,
@@ -197,6 +210,22 @@ async def update_segment(
         return UpdateSegmentPayload(segment=segment_of(changed))
     warnings = warnings_of(await commands.warn_about_criteria(info.context.commands, changed.criteria))
     return UpdateSegmentPayload(segment=segment_of(changed), warnings=warnings)
+
+
+async def _schedule(
+    info: Info, segment_id: str, input: UpdateSegmentInput, criteria: Mapping[str, object] | None
+) -> UpdateSegmentPayload:
+    labels = {"name": input.name, "description": input.description, "visibleToPasses": input.visible_to_passes}
+    for name, value in labels.items():
+        if value is not None:
+            message = f"`{name}` changes at once. Send it in a call without `scheduledAt`."
+            raise InvalidInput(Code.UNSUPPORTED, message, name)
+    segment, edit = await schedule_segment_edit(
+        info.context.commands, segment_id, input.scheduled_at,
+        criteria=criteria, timezone=input.timezone, notify=input.notify.value, fire_rules=input.fire_rules,
+    )  # fmt: skip
+    remarks = [] if edit.criteria is None else await commands.warn_about_criteria(info.context.commands, edit.criteria)
+    return UpdateSegmentPayload(segment=segment_of(segment), warnings=warnings_of(remarks))
 
 
 async def archive_segment(

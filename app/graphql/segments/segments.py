@@ -26,7 +26,7 @@ from app.store.mongo.paging import Page
 from .criteria import SegmentCriteria, criteria_of
 from .history import MembershipConnection, SegmentSize, members_at, sizes_over_time, with_progress
 from .memberships import membership_of
-from .versions import SegmentVersion, version_of
+from .versions import ScheduledSegmentEdit, SegmentVersion, scheduled_edit_of, version_of
 
 AtArgument = Annotated[
     RawDateTime | None,
@@ -157,6 +157,13 @@ class Segment(Node):
             return newest - await store.first_version(segment_id) + 1
 
         return versions_listing.connection(await store.versions(segment_id, span), span, version_of, count)
+
+    @strawberry.field
+    async def scheduled_edit(self, info: Info) -> ScheduledSegmentEdit | None:
+        """Edit of the segment that is scheduled. Null if none is. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        edit = await info.context.load.scheduled_edits.load(self.stored.id)
+        return None if edit is None else scheduled_edit_of(edit)
 
     @strawberry.field
     async def backfill(self, info: Info) -> SegmentBackfill:

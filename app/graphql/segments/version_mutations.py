@@ -1,4 +1,4 @@
-"""Mutations revertSegment and unarchiveSegment."""
+"""Mutations revertSegment, unarchiveSegment and withdrawSegmentEdit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands import scheduled_edits
 from app.commands import segment_versions as commands
 from app.domain.errors import Refused
 from app.graphql.context import Info
@@ -41,6 +42,25 @@ class UnarchiveSegmentInput:
     notify: SegmentNotification = strawberry.field(
         default=SegmentNotification.SILENT,
         description="Whether the feed shows the entries of its members. Default: `SILENT`.",
+    )
+
+
+@strawberry.input
+class WithdrawSegmentEditInput:
+    """Segment whose scheduled edit is not wanted any more."""
+
+    id: strawberry.ID = strawberry.field(description="Id of the segment.")
+
+
+@strawberry.type
+class WithdrawSegmentEditPayload:
+    """Result of `withdrawSegmentEdit`."""
+
+    segment: Segment | None = strawberry.field(
+        default=None, description="Segment, without a scheduled edit. Null if the call failed."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
     )
 
 
@@ -97,3 +117,17 @@ async def unarchive_segment(
     except Refused as refused:
         return UnarchiveSegmentPayload(user_errors=user_errors(refused.problems))
     return UnarchiveSegmentPayload(segment=segment_of(segment))
+
+
+async def withdraw_segment_edit(
+    info: Info, input: Annotated[WithdrawSegmentEditInput, strawberry.argument(description="Segment.")]
+) -> WithdrawSegmentEditPayload:
+    """Delete the scheduled edit of a segment. Needs the scope `write`.
+
+    Fails with `CONFLICT` if a worker is just making the edit. Safe to repeat: without a scheduled edit, nothing happens.
+    """
+    try:
+        segment = await scheduled_edits.withdraw_segment_edit(info.context.commands, parse_segment_id(input.id))
+    except Refused as refused:
+        return WithdrawSegmentEditPayload(user_errors=user_errors(refused.problems))
+    return WithdrawSegmentEditPayload(segment=segment_of(segment))

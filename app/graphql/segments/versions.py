@@ -1,4 +1,4 @@
-"""Versions of a segment: who made each, with which criteria, and what it changed."""
+"""Versions of a segment, who made each and what it changed; and the edit that is scheduled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from enum import StrEnum
 
 import strawberry
 
+from app.domain.errors import Code
 from app.domain.segments import segments as domain
+from app.domain.segments.edits import ScheduledEdit
 from app.graphql.context import Info
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.node import fetch_node
@@ -82,4 +84,58 @@ def version_of(found: domain.SegmentVersion) -> SegmentVersion:
         member_count_before=None if origin is None else origin.members_before,
         member_count_after=found.members_after,
         created_by_id=None if origin is None else origin.created_by,
+    )
+
+
+@strawberry.type
+class EditProblem:
+    """Reason for which a scheduled edit was not made."""
+
+    code: Code = strawberry.field(description="Code of the problem, as in `UserError`.")
+    message: str = strawberry.field(description="What to change, in English.")
+
+
+@strawberry.type
+class ScheduledSegmentEdit:
+    """Edit of a segment that a worker makes when its time has come. A segment has at most one."""
+
+    scheduled_at: datetime = strawberry.field(
+        description="Instant from which a worker makes the edit. It is made at most 2 seconds later while a worker runs."
+    )
+    criteria: SegmentCriteria | None = strawberry.field(
+        description="Criteria that the segment gets. Null if they stay as they are then."
+    )
+    timezone: str | None = strawberry.field(
+        description="IANA time zone that the segment gets. Null if it stays as it is then."
+    )
+    notify: SegmentNotification = strawberry.field(
+        description="Whether the feed will show the entries and exits that the edit itself causes."
+    )
+    fire_rules: bool = strawberry.field(
+        description="Whether rules will be asked about the entries and exits that the edit itself causes."
+    )
+    created_at: datetime = strawberry.field(description="Instant at which the edit was scheduled.")
+    problem: EditProblem | None = strawberry.field(
+        description="Why the edit was not made when its time had come. Null before. Replace or withdraw the edit then."
+    )
+    created_by_id: strawberry.Private[str]
+
+    @strawberry.field
+    async def created_by(self, info: Info) -> ApiKey | None:
+        """API key that scheduled the edit. Needs the scope `admin` for other keys."""
+        key: ApiKey | None = await fetch_node(info.context, "ApiKey", self.created_by_id)
+        return key
+
+
+def scheduled_edit_of(edit: ScheduledEdit) -> ScheduledSegmentEdit:
+    """Return the GraphQL object of a scheduled edit."""
+    return ScheduledSegmentEdit(
+        scheduled_at=edit.at,
+        criteria=None if edit.criteria is None else criteria_of(edit.criteria),
+        timezone=edit.timezone,
+        notify=SegmentNotification(edit.notify),
+        fire_rules=edit.fires_rules,
+        created_at=edit.created_at,
+        problem=None if edit.problem is None else EditProblem(code=Code(edit.problem[0]), message=edit.problem[1]),
+        created_by_id=edit.created_by,
     )

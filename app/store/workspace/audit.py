@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app.domain.audit import AuditEntry
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Doc, WorkspaceQueries
+from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
 
 class AuditQueries(WorkspaceQueries):
@@ -15,18 +15,17 @@ class AuditQueries(WorkspaceQueries):
     collection = "audit"
 
     async def insert(self, entry: AuditEntry) -> None:
-        """Insert an entry."""
-        await self._collection.insert_one(
-            self._in_workspace(
-                _id=entry.id,
-                at=entry.at,
-                action=entry.action,
-                key=entry.key_id,
-                subject=list(entry.subject),
-                ip_address=entry.ip_address,
-                details=dict(entry.details),
-            )
+        """Insert an entry, unless one of its id exists."""
+        doc = self._in_workspace(
+            _id=entry.id,
+            at=entry.at,
+            action=entry.action,
+            key=entry.key_id,
+            subject=list(entry.subject),
+            ip_address=entry.ip_address,
+            details=dict(entry.details),
         )
+        await insert_new(self._collection, [doc])
 
     async def get_many(self, entry_ids: Iterable[str]) -> dict[str, AuditEntry]:
         """Return the entries that exist among the ids. Index: _id."""

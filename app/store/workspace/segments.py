@@ -73,6 +73,12 @@ class SegmentQueries(LabelQueries):
                 return readable_version_from_doc(doc)
         return None
 
+    async def has_replaced(self, segment_id: str, edit_id: str) -> bool:
+        """Return whether a scheduled edit became a version that the backfill has moved. Index: {workspace, segment, rev}."""
+        where = self._in_workspace(segment=segment_id, rev={"$gte": 0})
+        stages: list[Doc] = [{"$match": where}, {"$match": {"origin.edit": edit_id}}, {"$limit": 1}]
+        return bool(await self._replaced.aggregate(stages).to_list(None))
+
     async def first_version(self, segment_id: str) -> int:
         """Return the number of the oldest version that is kept; 0 for none. Index: {workspace, segment, rev}."""
         for collection in (self._replaced, self._versions):

@@ -45,6 +45,7 @@ from .removals import RemovalQueries
 from .rewards import RewardQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
+from .scheduled_edits import ScheduledEditQueries
 from .segment_history import SegmentHistory
 from .segments import SegmentQueries
 from .stock import StockQueries
@@ -84,6 +85,7 @@ class Workspace(ErrorTranslating):
         self.progress = ProgressQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.intervals = IntervalQueries(db, workspace_id, in_chunk)
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
+        self.scheduled_edits = ScheduledEditQueries(db, workspace_id, in_chunk)
         self.rules = RuleQueries(db, workspace_id, in_chunk)
         self.rewards = RewardQueries(db, workspace_id, in_chunk)
         self.redemptions = RedemptionQueries(db, workspace_id, in_chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -206,6 +207,31 @@ async def test_versions_of_a_segment_are_listed_and_used_again(api: Api) -> None
     assert [each["action"] for each in read["auditLog"]["nodes"]][:4] == [
         "revertSegment", "unarchiveSegment", "archiveSegment", "updateSegment",
     ]  # fmt: skip
+
+
+async def test_edit_is_scheduled_shown_and_withdrawn(api: Api) -> None:
+    created = (await create(api, "five", FIVE))["segment"]
+    at = (await api.business.clock.now() + timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    scheduled = """segment { version scheduledEdit { scheduledAt criteria { event { value } } timezone notify fireRules
+      createdBy { name } problem { code } } } userErrors { code field }"""
+    data = await api.fetch_data(
+        f"""mutation ($id: ID!, $at: DateTime!) {{
+        named: updateSegment(input: {{id: $id, name: "Six", timezone: "Asia/Tokyo", scheduledAt: $at}}) {{ {scheduled} }}
+        updateSegment(input: {{id: $id, scheduledAt: $at, notify: EMIT, fireRules: true,
+          criteria: {{event: {{types: ["purchas"], value: 6}}}}}}) {{ {scheduled} warnings {{ code }} }}
+        withdrawSegmentEdit(input: {{id: $id}}) {{ {scheduled} }} }}""",
+        id=created["id"], at=at,
+    )  # fmt: skip
+    assert list_codes(data["named"]["userErrors"]) == [("UNSUPPORTED", ["name"])]
+    segment = data["updateSegment"]["segment"]
+    edit = segment["scheduledEdit"]
+    assert (segment["version"], len(data["updateSegment"]["warnings"])) == (1, 1)
+    assert datetime.fromisoformat(edit["scheduledAt"]) == datetime.fromisoformat(at)
+    assert (edit["criteria"], edit["timezone"], edit["notify"], edit["fireRules"], edit["problem"]) == (
+        {"event": {"value": "6"}}, None, "EMIT", True, None,
+    )  # fmt: skip
+    assert edit["createdBy"]["name"]
+    assert data["withdrawSegmentEdit"]["segment"]["scheduledEdit"] is None
 
 
 @pytest.mark.parametrize("unknown", ["seg_none", "nonsense", "", to_global_id("Pass", "pass_1"), "\ud800"])
