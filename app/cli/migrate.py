@@ -11,6 +11,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.mongo.queries import Database
+from app.store.operations.draws import draw_passes
 from app.store.operations.findable_passes import make_passes_findable
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
 from app.store.operations.pass_names import forget_names, lacks_names, name_passes
@@ -41,7 +42,7 @@ SHARD_INDEX_NAMES = {f"{collection}.{index.document['name']}" for collection, in
 def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: bool, shard: bool) -> None:
     """Prepare the database for this version: build the indexes that it lacks, and complete the passes of 0.1.0.
 
-    Each pass gets a name, and the words by which `passes` finds it.
+    Each pass gets a name, the words by which `passes` finds it, and a number by which previews draw it.
 
     Run it once before a rollout.
 
@@ -107,6 +108,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
+        await draw_passes(resources.db, lambda count: say(f"  {count} passes have draws"))
         upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
         await upgrades.build_histories(lambda workspace_id: say(f"  {workspace_id} has the history of its segments"))
         if shard:

@@ -29,6 +29,7 @@ from app.domain.segments.segments import (
     MAX_LIVE_SEGMENTS,
     SILENT,
     TIER_PROGRAM,
+    Circle,
     DefinitionKind,
     Segment,
     Version,
@@ -53,6 +54,7 @@ from .definitions import (
     is_renamed,
     key_taken,
     live_tiers,
+    name_circle,
     parse_labels,
     parse_notify,
     repeat_if_changed,
@@ -226,7 +228,10 @@ async def check_segment_version(ctx: Context, segment_id: str, criteria: Criteri
     versions = await ctx.workspace.definitions.summaries()
     revision = NextRevision(versions, await ctx.now())
     latest = revision.latest[segment_id]
-    build_segment_version(revision, segment_id, restate(criteria), latest.timezone, SILENT, read=latest.version)
+    try:
+        build_segment_version(revision, segment_id, restate(criteria), latest.timezone, SILENT, read=latest.version)
+    except Circle as circle:
+        raise await name_circle(ctx.workspace.segments, circle) from None
 
 
 def build_segment_version(

@@ -17,6 +17,18 @@ def slot_of(pass_id: str) -> int:
     return zlib.crc32(pass_id.encode()) % SLOTS
 
 
+MAX_DRAW = 2**31
+"""Draws lie below this number."""
+
+
+def draw_of(pass_id: str) -> int:
+    """Return the draw of the pass: a number of 31 bits that follows from its id, and from nothing else of the pass.
+
+    The passes with the lowest draws are a random choice, the same one each time.
+    """
+    return int.from_bytes(blake2b(pass_id.encode(), digest_size=4).digest()) % MAX_DRAW
+
+
 def event_id(workspace_id: str, source: str, external_id: str) -> str:
     """Return the permanent id of the event with this source and external id. The same input gives the same id."""
     return _digest("event", workspace_id, "x", source, external_id)

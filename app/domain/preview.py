@@ -23,17 +23,23 @@ from app.domain.segments.criteria import Criteria, MeasuredCriterion, iter_leave
 from app.domain.segments.evaluation import belongs, context_of
 from app.domain.segments.segments import SILENT, TIER_PROGRAM, Version, find_references, sort_by_references
 from app.domain.state.measures import Measure
+from app.domain.values.estimates import scale
 from app.domain.values.instants import from_ms
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewOrder:
-    """What to preview: criteria of a new segment, or of an edit of the segment `segment_id`."""
+    """What to preview: criteria of a new segment, or of an edit of the segment `segment_id`.
+
+    `at_ms` is an instant of the past at which passes are counted; None for now.
+    """
 
     criteria: Criteria
     timezone: str
     segment_id: str | None = None
     notify: str = SILENT
+    fires_rules: bool = False
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,10 @@ class PreviewTally:
     def staying(self) -> int:
         """The members of now that would stay."""
         return self.count - self.entering
+
+    def scaled(self, total: int) -> PreviewTally:
+        """Return the figures for `total` passes, of which these were drawn."""
+        return PreviewTally(**{name: scale(getattr(self, name), self.passes, total) for name in COUNTS})
 
     def to_dict(self) -> dict[str, int]:
         """Return the figures by name."""

@@ -1,4 +1,7 @@
-"""Simulation of a rule over the past: a walk of a copy of one pass, which writes nothing."""
+"""Replays of the past by walks of a copy of one pass, which write nothing.
+
+They tell what a rule would have done, and when a pass would have been in a segment.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from app.domain.definitions import Definitions, DefinitionVersion
-from app.domain.events.events import INTERNAL_TYPES, LIST_EVENTS, PASS_UPDATED, POINT_ADD, POINT_SUB, RULE_FIRED, Event
+from app.domain.definitions import Definitions, DefinitionVersion, references_of
+from app.domain.events.events import (
+    INTERNAL_TYPES,
+    LIST_EVENTS,
+    PASS_UPDATED,
+    POINT_ADD,
+    POINT_SUB,
+    RULE_FIRED,
+    RULE_INCLUDED,
+    RULE_RETRIED,
+    Event,
+)
 from app.domain.events.guards import COUNTED
 from app.domain.events.ordering import sort_events
 from app.domain.fold.advance import Advanced
@@ -16,7 +29,8 @@ from app.domain.fold.copies import Found, Reading, finish, walk_copy
 from app.domain.fold.prefetch import Family, build_page
 from app.domain.passes.passes import Pass
 from app.domain.rules.rules import RuleStatus, RuleVersion
-from app.domain.rules.texts import Texts
+from app.domain.rules.texts import PlainTexts, Texts
+from app.domain.segments.segments import Version
 from app.domain.values.decimals import ZERO, add, plain
 from app.domain.values.instants import EARLIEST, from_ms, to_ms
 
@@ -24,6 +38,8 @@ MAX_SIMULATED_EVENTS = 20_000
 """Events of one pass above which a simulation leaves the pass out."""
 EVENTS_PER_WALK = 500
 _RECORDED_CHANGES = LIST_EVENTS | {PASS_UPDATED}
+FIRINGS = frozenset({RULE_FIRED, RULE_RETRIED, RULE_INCLUDED})
+"""Types that say what rules did, and no effects of rules."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -104,7 +120,7 @@ def simulate(
         return Simulated(left_out=1)
     events = [_as_it_occurred(event) for event in counted if _is_simulated(event)]
     start_ms, end_ms = period
-    walk = _SimulatedWalk(_blank(card, events), definitions, events, texts=texts)
+    walk = ReplayWalk(_blank(card, events), definitions, events, texts=texts)
     walk.run_until(start_ms - 1)
     before = dict(walk.matched), dict(walk.skipped), len(walk.made)
     walk.run_until(end_ms - 1)
@@ -118,16 +134,55 @@ def simulate(
     return _summarize(made, matched, skipped)
 
 
-class _SimulatedWalk:
+def definitions_of(latest: Mapping[str, DefinitionVersion], segment: Version) -> Definitions:
+    """Return a segment, and the segments and the tier program that it depends on, as if they had always been in force."""
+    found: dict[str, DefinitionVersion] = {segment.segment_id: segment}
+    waiting = list(references_of(segment))
+    while waiting:
+        subject_id = waiting.pop()
+        version = latest.get(subject_id)
+        if subject_id not in found and version is not None and version.is_in_force:
+            found[subject_id] = version
+            waiting += references_of(version)
+    return Definitions(
+        replace(version, revision=number, at=EARLIEST + number * MILLISECOND)
+        for number, version in enumerate(found.values(), 1)
+    )
+
+
+def memberships_at(
+    card: Pass, counted: Sequence[Event], definitions: Definitions, segment_id: str, instants_ms: Sequence[int]
+) -> list[bool]:
+    """Return whether a pass would have been in a segment at instants, in order of time.
+
+    `counted` are all events that count in the pass, and `definitions` are of `definitions_of`. Every event counts when it
+    occurred, also one that a rule made.
+    """
+    events = [_as_it_occurred(event) for event in counted if _is_simulated(event) or _is_effect(event)]
+    walk, found = ReplayWalk(_blank(card, events), definitions, events), list[bool]()
+    for at_ms in instants_ms:
+        walk.run_until(at_ms)
+        found.append(segment_id in walk.card.memberships)
+    return found
+
+
+class ReplayWalk:
     """The walk of a copy of a pass, with all reads answered from memory."""
 
-    def __init__(self, card: Pass, definitions: Definitions, events: Sequence[Event], *, texts: Texts) -> None:
-        self._card, self._definitions, self._texts = card, definitions, texts
+    def __init__(
+        self, card: Pass, definitions: Definitions, events: Sequence[Event], *, texts: Texts | None = None
+    ) -> None:
+        self._card, self._definitions, self._texts = card, definitions, texts or PlainTexts()
         self._pending = sort_events(events)
         self._counted: list[Event] = []
         self.made: list[Event] = []
         self.matched: dict[str, int] = {}
         self.skipped: dict[tuple[str, str], int] = {}
+
+    @property
+    def card(self) -> Pass:
+        """The copy of the pass as it is now."""
+        return self._card
 
     def run_until(self, limit_ms: int) -> None:
         """Walk until an instant, if the pass exists then."""
@@ -179,6 +234,11 @@ def _is_simulated(event: Event) -> bool:
     return not event.is_made and (event.type not in INTERNAL_TYPES or event.type in _RECORDED_CHANGES)
 
 
+def _is_effect(event: Event) -> bool:
+    """Return whether a rule made the event as an effect."""
+    return event.is_made and event.type not in FIRINGS
+
+
 def _as_it_occurred(event: Event) -> Event:
     # What was decided about the event holds in the simulation, too.
     return replace(event, recorded_at=from_ms(event.order_ms), move=None, outcome=COUNTED)
@@ -197,6 +257,7 @@ def _blank(card: Pass, events: Sequence[Event]) -> Pass:
         created_at=created,
         updated_at=created,
         evaluated_until_ms=to_ms(created) - 1,
+        gift_currency=card.gift_currency,
     )
 
 

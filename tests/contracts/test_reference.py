@@ -78,6 +78,7 @@ INTERNAL = frozenset(
     app.backlog.MAX_STORE_SHARE
     app.commands.definitions.MAX_ATTEMPTS
     app.commands.rules.rules.MAX_REPLACED_VERSIONS
+    app.domain.ids.MAX_DRAW
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
     app.commands.rewards.stock.MAX_ATTEMPTS

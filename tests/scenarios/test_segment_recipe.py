@@ -50,6 +50,10 @@ async def test_previews_of_the_page_count_who_would_be_in_the_segment(business: 
         assert "comes to 21 USD (it takes at least 20)" in sample["explanation"]["text"]
         edit = (await api.fetch_data(OPERATIONS["Edit"], segmentId=created["segment"]["id"]))["segmentPreview"]
         assert edit == {"entering": 0, "leaving": 1, "staying": 0, "activities": 1, "deliveries": 0, "firings": 0}
+        *_, today = (await api.fetch_data(OPERATIONS["Sizes"]))["segmentPreview"]["sizeByDay"]
+        assert (today["count"], today["exact"]) == (1, True)
+        then = (await api.fetch_data(OPERATIONS["Then"]))["segmentPreview"]["estimate"]
+        assert then == {"count": 0, "low": 0, "high": 0, "exact": True}
         job = (await api.fetch_data(OPERATIONS["Large"]))["previewSegment"]["job"]
         type_and_id = from_global_id(job["id"])
         assert type_and_id is not None

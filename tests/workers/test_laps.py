@@ -45,7 +45,7 @@ async def test_backfill_reads_a_long_backlog_once_for_many_rounds(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Passes are in slots by chance. The read that counts those of one slot would find a different number in each run.
-    monkeypatch.setattr(business.worker.fold_queries, "_is_small", AsyncMock(return_value=True))
+    monkeypatch.setattr("app.store.stages.fold.is_small_workspace", AsyncMock(return_value=True))
     await insert_passes(business, PASSES)
     examined = examine(business.worker.fold_queries)
     await create_segment(business.ctx, "rich", "Rich", spent(200))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.commands.previews import PreviewRun, start_run
+from app.commands.preview_runs import PreviewRun, start_run
 from app.domain.definitions import Definitions
 from app.domain.jobs import Tally
 from app.domain.preview import PreviewOrder, PreviewTally, sum_tallies

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated
 
 import strawberry
@@ -15,6 +14,7 @@ from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
+from app.graphql.types.scalars import RawDateTime
 
 from .criteria import CriteriaInput, to_mapping
 from .segments import Segment, segment_of
@@ -80,7 +80,7 @@ class UpdateSegmentInput:
         description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and "
         "name.",
     )
-    scheduled_at: datetime | None = strawberry.field(
+    scheduled_at: RawDateTime | None = strawberry.field(
         default=None,
         description="Instant of the next 366 days at which a worker changes criteria and time zone. Until then, "
         "`Segment.scheduledEdit` has the edit. Another scheduled edit replaces it, and `withdrawSegmentEdit` deletes it. "
@@ -224,6 +224,8 @@ async def _schedule(
         info.context.commands, segment_id, input.scheduled_at,
         criteria=criteria, timezone=input.timezone, notify=input.notify.value, fire_rules=input.fire_rules,
     )  # fmt: skip
+    # A mutation before it in the operation may have read another edit.
+    info.context.load.scheduled_edits.clear_all()
     remarks = [] if edit.criteria is None else await commands.warn_about_criteria(info.context.commands, edit.criteria)
     return UpdateSegmentPayload(segment=segment_of(segment), warnings=warnings_of(remarks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -9,6 +10,7 @@ import strawberry
 from app.commands import previews as commands
 from app.commands.explanations import Draft, Explained, explain
 from app.commands.previews import MAX_SAMPLE, Previewed
+from app.commands.segment_sizes import MAX_DAYS, DaySize, size_by_day
 from app.commands.segments import warn_about_criteria
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.preview import PreviewOrder
@@ -19,6 +21,7 @@ from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.types.ids import given_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
+from app.graphql.types.scalars import RawDateTime
 
 from .criteria import CriteriaInput, to_mapping
 from .explanations import MembershipExplanation, explanation_of
@@ -44,6 +47,15 @@ class SegmentPreviewInput:
         default=SegmentNotification.SILENT,
         description="Whether the feed would show the entries and exits; `deliveries` depends on it. Default: `SILENT`.",
     )
+    fire_rules: bool = strawberry.field(
+        default=False,
+        description="Whether rules would be asked about the entries and exits; `firings` depends on it. Default: false.",
+    )
+    at: RawDateTime | None = strawberry.field(
+        default=None,
+        description="Instant of the past at which the members are counted, by the events that occurred until then. "
+        "Members of now are compared with them, and nothing is caused. Default: now.",
+    )
 
 
 @strawberry.type
@@ -53,7 +65,22 @@ class SegmentEstimate:
     count: int = strawberry.field(description="Number of passes.")
     low: int = strawberry.field(description="Lower end of the 95 % interval of the number; `count` if it is exact.")
     high: int = strawberry.field(description="Upper end of the 95 % interval of the number; `count` if it is exact.")
-    exact: bool = strawberry.field(description="Whether the number is exact. It always is today.")
+    exact: bool = strawberry.field(
+        description="Whether the number is exact, or an estimate from passes that were drawn at random."
+    )
+
+
+@strawberry.type
+class SegmentDaySize:
+    """Number of passes that would have been in a segment at the end of a day."""
+
+    day: str = strawberry.field(description="Day in the time zone of the preview, such as `2026-01-31`.")
+    count: int = strawberry.field(description="Number of passes at the end of the day; now, on the last day.")
+    low: int = strawberry.field(description="Lower end of the 95 % interval of the number; `count` if it is exact.")
+    high: int = strawberry.field(description="Upper end of the 95 % interval of the number; `count` if it is exact.")
+    exact: bool = strawberry.field(
+        description="Whether the number is exact, or an estimate from passes that were drawn at random."
+    )
 
 
 @strawberry.type
@@ -86,9 +113,17 @@ SampleArgument = Annotated[
 ]
 
 
+DaysArgument = Annotated[
+    int, strawberry.argument(description=f"Number of days, today included: 1 to {MAX_DAYS}. Default: 30.")
+]
+
+
 @strawberry.type
 class SegmentPreview:
-    """Who would be in a segment now, and what saving it would cause. Nothing is written."""
+    """Who would be in a segment now, and what saving it would cause. Nothing is written.
+
+    If `estimate.exact` is false, the other figures are estimates, too.
+    """
 
     estimate: SegmentEstimate = strawberry.field(description="Number of passes that would be in the segment.")
     entering: int = strawberry.field(description="Number of passes that would enter the segment.")
@@ -116,20 +151,38 @@ class SegmentPreview:
             for each in self.previewed.sample[:first]
         ]
 
+    @strawberry.field
+    async def size_by_day(self, info: Info, days: DaysArgument = 30) -> list[SegmentDaySize]:
+        """Size that the segment would have had at the end of each of the last days, the earliest first.
+
+        Every event counts when it occurred. Exact for up to 2,000 passes with up to 100,000 events. Beyond that, passes
+        are drawn at random.
+        """
+        if not 1 <= days <= MAX_DAYS:
+            raise InvalidInput(Code.OUT_OF_RANGE, f"`days` must be between 1 and {MAX_DAYS}.", "days")
+        order = self.previewed.order
+
+        async def read() -> list[DaySize]:
+            return await size_by_day(info.context.commands, order, days)
+
+        found = await info.context.read_once(info, ("sizes", days, repr(order)), read)
+        return [SegmentDaySize(day=each.day.isoformat(), **asdict(each.size)) for each in found]
+
 
 async def segment_preview(
     info: Info, input: Annotated[SegmentPreviewInput, strawberry.argument(description="Criteria to preview.")]
 ) -> SegmentPreview:
     """Preview a new segment, or an edit of a segment. Nothing is written. Needs the scope `read`.
 
-    The figures are exact, for up to 20,000 passes and up to 100,000 events to be read. Events are read only if the passes
-    do not store what the criteria measure. Beyond that, the query fails with `LIMIT`: call `previewSegment`.
+    The figures are exact for up to 20,000 passes, or 2,000 with `at`, and up to 100,000 events to be read. Events are read
+    only with `at`, or if the passes do not store what the criteria measure. Beyond that, they are estimates from up to
+    2,000 passes that are drawn at random; `previewSegment` counts all. Fails with `LIMIT` if a few passes take more events.
     """
     context = info.context.commands
     previewed = await commands.preview_segment(context, await _parse(info, input))
     tally = previewed.tally
     return SegmentPreview(
-        estimate=SegmentEstimate(count=tally.count, low=tally.count, high=tally.count, exact=True),
+        estimate=SegmentEstimate(**asdict(previewed.estimate)),
         entering=tally.entering,
         leaving=tally.leaving,
         staying=tally.staying,
@@ -144,8 +197,9 @@ async def segment_preview(
 async def _parse(info: Info, sent: SegmentPreviewInput) -> PreviewOrder:
     segment_id = None if sent.segment_id is None else parse_text(given_id(sent.segment_id, "Segment"), "segmentId")
     return await commands.parse_order(
-        info.context.commands, to_mapping(sent.criteria), sent.timezone, segment_id, sent.notify.value
-    )
+        info.context.commands, to_mapping(sent.criteria), sent.timezone, segment_id, sent.notify.value,
+        fires_rules=sent.fire_rules, at=sent.at,
+    )  # fmt: skip
 
 
 @strawberry.type

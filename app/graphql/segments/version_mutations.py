@@ -130,4 +130,6 @@ async def withdraw_segment_edit(
         segment = await scheduled_edits.withdraw_segment_edit(info.context.commands, parse_segment_id(input.id))
     except Refused as refused:
         return WithdrawSegmentEditPayload(user_errors=user_errors(refused.problems))
+    # A mutation before it in the operation may have read the edit.
+    info.context.load.scheduled_edits.clear_all()
     return WithdrawSegmentEditPayload(segment=segment_of(segment))

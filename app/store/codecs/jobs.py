@@ -174,7 +174,8 @@ def order_to_doc(order: Order) -> Doc:
         }
     if isinstance(order, PreviewOrder):
         names = {"timezone": order.timezone, "segment": order.segment_id, "notify": order.notify}
-        return {**criteria_to_doc(order.criteria), **names}
+        more = {"fires_rules": order.fires_rules, "at": order.at_ms}
+        return {**criteria_to_doc(order.criteria), **names, **more}
     return {
         "plan": plan_to_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
@@ -213,7 +214,10 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
                 valid_for_hours=doc["hours"],
             )
         case JobKind.PREVIEW_SEGMENT:
-            return PreviewOrder(criteria_from_doc(doc), doc["timezone"], doc["segment"], notify=doc["notify"])
+            return PreviewOrder(
+                criteria_from_doc(doc), doc["timezone"], doc["segment"],
+                notify=doc["notify"], fires_rules=doc.get("fires_rules", False), at_ms=doc.get("at"),
+            )  # fmt: skip
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

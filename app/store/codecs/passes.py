@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.domain.ids import slot_of
+from app.domain.ids import draw_of, slot_of
 from app.domain.passes.passes import Erased, Pass, Profile
 from app.domain.state.firings import RuleFirings
 from app.domain.values.instants import from_ms
@@ -47,6 +47,7 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         "base": profile_to_doc(card.initial_profile),
         "created_at": card.created_at,
         "slot": slot_of(card.id),
+        "draw": draw_of(card.id),
         "v": card.version,
         "fid": card.write_id,
         "lb": list(card.last_folded_ids),

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from app.domain.ids import SLOTS
 from app.store.mongo.queries import Collection, Database, translating_errors
 
+from .draws import draw_passes
 from .findable_passes import make_passes_findable
 from .pass_names import name_passes
 
@@ -72,6 +73,7 @@ _index("passes", "workspace", "tokens")
 _index("passes", "workspace", "last_event", "_id")
 _index("passes", "workspace", "name_key", "_id")
 _index("passes", "workspace", "points", "_id")
+_index("passes", "workspace", "draw", partial="draw")
 _index("activities", "workspace", "pos", unique=True)
 _index("activities", "workspace", "pass", "pos")
 _index("activities", "workspace", "type", "pos")
@@ -169,7 +171,9 @@ async def check_slots(db: Database) -> None:
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Create missing indexes, drop former ones, then give passes of version 0.1.0 what lists find them by, and names.
+    """Create missing indexes, drop former ones, then complete the passes of version 0.1.0.
+
+    They get what lists find them by, names and draws.
 
     Safe to repeat, and to run from several processes at once. `punchcard up` and tests use it, where collections are
     small. `punchcard migrate` builds the indexes one collection at a time, with progress. Raises SlotsChanged if the
@@ -183,6 +187,7 @@ async def ensure_indexes(db: Database) -> None:
             await _drop_former_indexes(db[collection], names)
     await make_passes_findable(db)
     await name_passes(db)
+    await draw_passes(db)
 
 
 async def store_slots(db: Database) -> None:

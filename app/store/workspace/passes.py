@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.clock import system_ms
-from app.domain.ids import SLOTS
+from app.domain.ids import MAX_DRAW, SLOTS
 from app.domain.passes.passes import Pass
 from app.domain.state.lots import Lots
 from app.domain.state.measures import State
@@ -35,6 +35,12 @@ EVALUATED = (
 """The fields that every evaluation reads."""
 COUNTED = ("aggregates", "made", "lb", "decided", "out")
 """The fields from which an evaluation builds what the pass does not store."""
+REPLAYED = (*COUNTED, "base", "gift", "installed_by_event")
+"""The fields from which a replay of the pass begins."""
+DRAWN = "pass_draws"
+"""The document in `constants` that says how far the passes have draws: `after` is the last pass, `done` is the end."""
+DRAW_MARGIN = 1.2
+"""How many more passes a read of draws looks at than it wants."""
 PART_SIZE = 1_000
 """Passes in one part of `all_evaluable`."""
 IDENTITY_PROJECTION = {"erased": 1, "alias_of": 1}
@@ -225,20 +231,43 @@ class PassQueries(WorkspaceQueries):
             projection,
         )
 
-    async def evaluable(self, span: PageRequest, measure_keys: Iterable[str], *, is_counted: bool) -> Page[Pass]:
+    async def evaluable(
+        self, span: PageRequest, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
+    ) -> Page[Pass]:
         """Return passes as `page` does, with these measures only. Index: {workspace, created_at, _id}.
 
-        With `is_counted`, they also have what a measure is built from.
+        With `is_counted`, they also have what a measure is built from. With `is_replayed`, they have what they began as.
         """
-        return await self._page(span, _evaluated(measure_keys, is_counted=is_counted))
+        return await self._page(span, _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed))
 
-    async def all_evaluable(self, measure_keys: Iterable[str], *, is_counted: bool) -> AsyncIterator[list[Pass]]:
+    async def drawn(
+        self, limit: int, total: int, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
+    ) -> list[Pass] | None:
+        """Return about `limit` of the `total` passes, chosen at random, and the same ones each time, as `evaluable`.
+
+        None if passes of an earlier version have no draws yet. Two round trips. Index: {workspace, draw}.
+        """
+        progress = await self._db["constants"].find_one({"_id": DRAWN})
+        if progress is None or not progress.get("done"):
+            return None
+        # The embedded servers sort all passes between the bounds.
+        bound = MAX_DRAW if limit * DRAW_MARGIN >= total else int(MAX_DRAW * limit * DRAW_MARGIN / total)
+        fields = _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed)
+        where = self._in_workspace(draw={"$gte": 0, "$lt": bound})
+        docs = (
+            await self._collection.find(where, fields, batch_size=limit + 1).sort("draw", 1).limit(limit).to_list(None)
+        )
+        return [from_doc(doc) for doc in docs]
+
+    async def all_evaluable(
+        self, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
+    ) -> AsyncIterator[list[Pass]]:
         """Yield all passes in parts of up to 1,000, as `evaluable` returns them, in no order.
 
         The embedded servers sort all further passes for each page, so pages cost the square of the number of passes. Index:
         {workspace, created_at, _id}.
         """
-        fields = _evaluated(measure_keys, is_counted=is_counted)
+        fields = _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed)
         with translating_errors("PassQueries.all_evaluable"):
             cursor = self._collection.find(self._in_workspace(created_at=CREATED), fields, batch_size=PART_SIZE)
             while docs := await cursor.to_list(PART_SIZE):
@@ -303,7 +332,7 @@ class PassQueries(WorkspaceQueries):
         return {doc["_id"]: doc["count"] for doc in docs}
 
 
-def _evaluated(measure_keys: Iterable[str], *, is_counted: bool) -> Doc:
+def _evaluated(measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool) -> Doc:
     """Return the projection of passes that are evaluated by these measures."""
-    names = (*EVALUATED, *(f"state.{key}" for key in measure_keys), *(COUNTED if is_counted else ()))
-    return dict.fromkeys(names, 1)
+    more = REPLAYED if is_replayed else COUNTED if is_counted else ()
+    return dict.fromkeys((*EVALUATED, *(f"state.{key}" for key in measure_keys), *more), 1)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from app.commands import previews
+from app.commands.rules.rules import create_rule
+from app.commands.segments import update_segment
+from app.domain.ids import draw_of
 from app.graphql.types.ids import from_global_id, to_global_id
+from app.store.operations.draws import draw_passes
+from app.store.workspace.passes import DRAWN
 from tests.business import Business, bought_within, purchases
 from tests.graphql.serving import Api
 from workers.stages.run_job import jobs
@@ -87,22 +93,103 @@ async def test_preview_returns_the_warnings_that_saving_would_return(api: Api) -
     assert found["estimate"]["count"] == 0
 
 
-@pytest.mark.parametrize(
-    ("constant", "value", "criteria"),
-    [("MAX_PREVIEWED_PASSES", 4, purchases(3)), ("MAX_PREVIEWED_EVENTS", 9, bought_within(3))],
-)
-async def test_large_previews_are_refused_in_a_request_and_run_as_a_job(
-    api: Api, monkeypatch: pytest.MonkeyPatch, constant: str, value: int, criteria: dict[str, Any]
+async def test_preview_that_takes_too_many_events_is_refused_and_runs_as_a_job(
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten events on five passes: one event more, and one pass more, than the request reads."""
+    """Ten events on five passes: one event more than the request reads. All passes are in one chunk of the estimate."""
     await record_passes(api.business)
+    criteria = bought_within(3)
     count = (await preview(api, criteria))["estimate"]["count"]
-    monkeypatch.setattr(previews, constant, value)
+    monkeypatch.setattr(previews, "MAX_PREVIEWED_EVENTS", 9)
     error = await api.fetch_error(QUERY, input={"criteria": criteria}, first=1)
     [problem] = error["extensions"]["problems"]
     assert problem["code"] == "LIMIT"
     assert "previewSegment" in problem["message"]
     assert (await finish(api, criteria))["count"] == count
+
+
+async def draw_in_order(business: Business, size: int) -> None:
+    """Record one or two purchases on so many passes, every third with two, and draw the passes in another order."""
+    await business.record(*({"pass_external_id": f"p{n}"} for n in range(size) for _ in range(1 + (n % 3 == 0))))
+    await business.run_worker()
+    passes = business.ctx.resources.db["passes"]
+    for n in range(size):
+        await passes.update_one({"external_id": f"p{n}"}, {"$set": {"draw": n * 7 % size}})
+
+
+@pytest.mark.parametrize(
+    ("constants", "criteria"),
+    [
+        ({"MAX_PREVIEWED_PASSES": 29}, purchases(2)),
+        # A window takes the 40 events of the passes, so the estimate ends after some of the passes.
+        ({"MAX_PREVIEWED_EVENTS": 30}, {"event": {"types": ["purchase"], "value": 2, "within": {"days": 9}}}),
+    ],
+)
+async def test_large_previews_are_estimated_from_passes_that_are_drawn(
+    api: Api, monkeypatch: pytest.MonkeyPatch, constants: dict[str, int], criteria: dict[str, Any]
+) -> None:
+    await draw_in_order(api.business, 30)
+    assert (await preview(api, criteria))["estimate"] == {"count": 10, "low": 10, "high": 10, "exact": True}
+    for name, value in {"MAX_DRAWN_PASSES": 20, "DRAWN_CHUNK": 5, **constants}.items():
+        monkeypatch.setattr(previews, name, value)
+    found = await preview(api, criteria)
+    estimate = found["estimate"]
+    assert not estimate["exact"]
+    assert estimate["low"] <= 10 <= estimate["high"] < 30
+    assert found["entering"] == estimate["count"]
+    assert 0 < len(found["sample"]) < 10
+    assert await preview(api, criteria) == found, "the same passes are drawn each time"
+    assert (await finish(api, criteria))["count"] == 10
+
+
+async def test_passes_of_an_earlier_version_are_drawn_by_the_migration(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = api.business.ctx.resources.db
+    await draw_in_order(api.business, 6)
+    await db["passes"].update_many({}, {"$unset": {"draw": ""}})
+    await db["constants"].delete_one({"_id": DRAWN})
+    monkeypatch.setattr(previews, "MAX_PREVIEWED_PASSES", 5)
+    error = await api.fetch_error(QUERY, input={"criteria": purchases(2)}, first=1)
+    assert error["extensions"]["problems"][0]["code"] == "LIMIT"
+    reports: list[int] = []
+    for _ in range(2):
+        await draw_passes(db, reports.append)
+    assert reports == [6]
+    cards = await db["passes"].find({}, {"draw": 1}).to_list(None)
+    assert all(doc["draw"] == draw_of(doc["_id"]) for doc in cards)
+    assert (await preview(api, purchases(2)))["estimate"] == {"count": 2, "low": 2, "high": 2, "exact": True}
+
+
+async def test_preview_counts_the_firings_that_an_edit_with_fire_rules_causes(api: Api) -> None:
+    await record_passes(api.business)
+    segment = await api.business.create_segment("keen", purchases(4))
+    trigger, effects = {"segmentEntered": {"segmentId": segment.id}}, [{"awardPoints": {"points": 1}}]
+    await create_rule(api.business.ctx, {"key": "r", "name": "R", "trigger": trigger, "effects": effects})
+    edit: dict[str, Any] = {"segmentId": to_global_id("Segment", segment.id), "notify": "EMIT"}
+    # A rule is asked about what happens after it was created.
+    api.business.clock.set((await api.business.clock.now()) + timedelta(days=1))
+    assert (await preview(api, purchases(2), **edit))["firings"] == 0
+    found = await preview(api, purchases(2), fireRules=True, **edit)
+    assert (found["entering"], found["firings"]) == (2, 2)
+    assert (await finish(api, purchases(2), fireRules=True, **edit))["firings"] == 2
+    before = len(await api.business.read_log(include_silent=True))
+    await update_segment(api.business.ctx, segment.id, criteria=purchases(2), notify="EMIT", fire_rules=True)
+    await api.business.run_worker()
+    caused = (await api.business.read_log(include_silent=True))[before:]
+    # The log shows activities of firings only where their type is named.
+    assert len(caused) + found["firings"] == found["activities"]
+    assert [each.type for each in caused].count("customer.rewarded.loyalty_points") == 2
+
+
+async def test_sizes_of_days_are_in_the_preview(api: Api) -> None:
+    await record_passes(api.business)
+    query = """query ($input: SegmentPreviewInput!, $days: Int) { segmentPreview(input: $input) {
+      sizeByDay(days: $days) { day count low high exact } } }"""
+    found = await api.fetch_data(query, input={"criteria": purchases(3)}, days=2)
+    assert [(each["count"], each["exact"]) for each in found["segmentPreview"]["sizeByDay"]] == [(0, True), (2, True)]
+    error = await api.fetch_error(query, input={"criteria": purchases(3)}, days=91)
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
 
 
 async def test_preview_counts_a_pass_as_a_worker_will_leave_it(api: Api) -> None:
