@@ -67,7 +67,7 @@ def test_the_lists_name_only_what_exists_and_nothing_twice() -> None:
         name, field_name = coordinate.split(".")
         assert is_allowed(name, field_name), coordinate
         field = schema.type_map[name].fields[field_name]  # type: ignore[attr-defined]
-        assert arguments - set(field.args) <= {"orderBy"}, coordinate
+        assert arguments - set(field.args) == set(), coordinate
     assert {each for each in NEEDED_SCOPES if each.startswith("Mutation.")} == {
         f"Mutation.{name}" for name in ALLOWED["Mutation"]
     }
