@@ -84,6 +84,11 @@ class Loaders:
         return _loader(self._workspace.activities.get_many)
 
     @cached_property
+    def numbered_activities(self) -> DataLoader[tuple[str, int], Activity | None]:
+        """Activities by the id of their pass and their number in it."""
+        return _loader(self._workspace.activities.by_numbers)
+
+    @cached_property
     def caused_activities(self) -> DataLoader[str, list[Activity] | None]:
         """Activities that an event caused, by its id."""
         return _loader(self._workspace.activities.of_events)

@@ -337,7 +337,7 @@ async def call_all_queries(business: Business) -> None:
     await store.activities.after(3, 5)
     await store.current_last_position()
     await store.activities.get_many(["act_none:1"])
-    await store.activities.by_number(ann.id, 1)
+    await store.activities.by_numbers([(ann.id, 1)])
     for span in (PageRequest(2), PageRequest(2, after=("pass_0",)), PageRequest(2, before=("pass_z",), backward=True)):
         await store.intervals.members(recent.id, await ctx.now(), span)
         await store.intervals.changes(recent.id, Change.STAYED, EARLIEST, await ctx.now(), span=span)

@@ -49,7 +49,7 @@ LISTS = {
     "messages": "messages(first: $n) { totalCount nodes { id status channel { key awaySince } pass { externalId }"
     " job { id } } }",
     "parkedEffects": "parkedEffects(first: $n) { totalCount nodes { id event { type } pass { externalId } } }",
-    "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
+    "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} correctionOf {{ id }} }} }}",
     "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
     "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
@@ -77,6 +77,8 @@ PAGES = {
     "firings": "rules(first: $n) { nodes { firings(first: $m) { totalCount nodes { id event { id } pass { id } } } } }",
     "versions": "rules(first: $n) { nodes { versions(first: $m) { totalCount nodes { version } } } }",
     "redemptions": "passes(first: $n) { nodes { redemptions(first: $m) { totalCount nodes { id status } } } }",
+    "membershipHistory": "passes(first: $n) { nodes { membershipHistory(first: $m) { totalCount nodes { from to versions"
+    " segment { key } } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
 """Lists inside lists: each inner list is one read, served by an index, and all run at the same time.
@@ -257,5 +259,7 @@ def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
         for name, field in kind.fields.items()
         if "first" in field.args
     }
-    # The other lists need no read of their own: they are read with the pass, or belong to one answer.
-    assert inner == {*PAGES, "memberships", "pointsExpiring", "expiring", "groups", "sample"}
+    # The other lists need no read of their own: they are read with the pass, or belong to one answer. Those of `segmentDiff`
+    # are of one segment.
+    of_diff = {"entered", "left", "stayed"}
+    assert inner == {*PAGES, *of_diff, "memberships", "pointsExpiring", "expiring", "groups", "sample"}

@@ -86,7 +86,7 @@ class Activity(Node):
         """
         if self.corrected is None:
             return None
-        found = await info.context.workspace.activities.by_number(self.pass_id, self.corrected)
+        found = await info.context.load.numbered_activities.load((self.pass_id, self.corrected))
         return None if found is None else activity_of(found)
 
     @strawberry.field(

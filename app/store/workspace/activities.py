@@ -80,10 +80,10 @@ class ActivityQueries(WorkspaceQueries):
         found = map(from_doc, await self._by_ids(split_activity_id(each)[0] for each in wanted))
         return {activity.id: activity for activity in found if activity.id in wanted}
 
-    async def by_number(self, pass_id: str, number: int) -> Activity | None:
-        """Return the activity of a pass with this number, in whatever epoch, or None. Index: _id."""
-        docs = await self._by_ids([activity_id(pass_id, number)])
-        return from_doc(docs[0]) if docs else None
+    async def by_numbers(self, numbers: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Activity]:
+        """Return by (pass id, number) the activities that exist, in whatever epoch. Index: _id."""
+        found = map(from_doc, await self._by_ids([activity_id(*each) for each in numbers]))
+        return {(activity.pass_id, activity.pass_sequence): activity for activity in found}
 
     async def of_events(self, event_ids: Iterable[str]) -> dict[str, list[Activity]]:
         """Return by event id the activities that the events caused, in order of position.
