@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import jwt
 
 from app.domain.pass_tokens import MAX_RECORD_TYPES, MAX_TOKEN_CHARACTERS, PassToken, PassTokenScope, TokenKey
+from app.graphql.protocol.ws_rules import MAX_EARLY_MESSAGE_BYTES
 from app.tokens import find_key_id, looks_like_token, read_token, sign_token
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -23,11 +25,13 @@ def test_token_says_what_it_was_made_for_until_it_expires() -> None:
     assert read_token(text, KEY, NOW) is None
 
 
-def test_longest_token_fits_into_the_header() -> None:
+def test_longest_token_fits_into_a_header_and_into_connection_init() -> None:
     types = frozenset(f"{number:02}{'x' * 98}" for number in range(MAX_RECORD_TYPES))
     longest = PassToken("pass_" + "a" * 30, frozenset(PassTokenScope), types, 2**53, NOW)
     text = sign_token(longest, KEY)
     assert len(text) <= MAX_TOKEN_CHARACTERS
+    sent = json.dumps({"type": "connection_init", "payload": {"authorization": "Bearer " + "x" * MAX_TOKEN_CHARACTERS}})
+    assert len(sent) <= MAX_EARLY_MESSAGE_BYTES
     assert read_token(text, KEY, NOW - timedelta(days=1)) == longest
 
 

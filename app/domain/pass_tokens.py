@@ -18,9 +18,9 @@ KEY_BYTES = 32
 DEFAULT_LIFE_SECONDS = 3_600
 MAX_LIFE_SECONDS = 86_400
 MAX_RECORD_TYPES = 20
-"""Event types that one token may record, so that a token fits into a header."""
-MAX_TOKEN_CHARACTERS = 4_096
-"""Characters of a token that are read. A token with 20 types of 100 characters has fewer."""
+"""Event types that one token may record, so that a token fits into `MAX_TOKEN_CHARACTERS`."""
+MAX_TOKEN_CHARACTERS = 4_000
+"""Characters of a token that are read. With it, `connection_init` of a WebSocket stays below its limit of 4,096 bytes."""
 
 
 class PassTokenScope(StrEnum):

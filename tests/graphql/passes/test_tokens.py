@@ -505,7 +505,7 @@ async def test_forged_and_expired_tokens_are_refused(api: Api, caplog: pytest.Lo
         "without a signature": f"{header}.{payload}.",
         "with alg none": f"{part({'alg': 'none', 'typ': 'JWT', 'kid': key.id})}.{payload}.",
         "with alg none and a signature": f"{part({'alg': 'None', 'kid': key.id})}.{payload}.{signature}",
-        "with HS512": jwt.encode(claims, key.secret, "HS512", headers=headers),
+        "with HS512": jwt.encode(claims, key.secret * 2, "HS512", headers=headers),
         "signed with a public key": f"{part({'alg': 'HS256', 'kid': key.id})}.{payload}."
         + jwt.encode({}, b"x" * 32, "HS256").split(".")[2],
         "with a kid that is no text": f"{part({'alg': 'HS256', 'kid': {'$ne': ''}})}.{payload}.{signature}",
