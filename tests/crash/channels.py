@@ -59,6 +59,7 @@ class OtherChannels:
         await load.record(first)
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(0.05, 0.3))
+            await load.wait_for_room()
             event = {**self._event("till"), **load.choose_points()}
             if self._purchases and load.random.random() < 0.4:
                 # The pass may be merged by now. Its old external id then stands for the survivor, which has the event.
@@ -98,6 +99,7 @@ class OtherChannels:
         """Import small files, and wait for the end of each before the next."""
         load = self.load
         while not load.stopping:
+            await load.wait_for_room()
             events = [self._event("file", channel="file", source="file") for _ in range(load.random.randint(5, 60))]
             load.sent |= {event["externalId"]: event for event in events}
             unsent = ("channel", "source")

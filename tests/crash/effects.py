@@ -67,6 +67,7 @@ class Effects:
         load = self._load
         ids = {name: (await load.execute(FIND, {"externalId": name}))["pass"]["id"] for name in BANKS}
         while not load.stopping:
+            await load.wait_for_room()
             first, second = load.random.sample(BANKS, 2)
             name = f"transfer-{next(self._numbers)}"
             sent = {
@@ -84,6 +85,7 @@ class Effects:
         """Record scans, for each of which the rule gives two rewards."""
         load = self._load
         while not load.stopping:
+            await load.wait_for_room()
             name = f"scan-{next(self._numbers)}"
             event = {"passExternalId": load.random.choice(BANKS), "type": "scan", "externalId": name}
             await load.execute(RECORD, {"input": {"events": [event]}})

@@ -67,6 +67,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 PASSES = 40
 MERGING = 8
 """The last of the passes. They are merged with each other at times, and nothing is removed of them."""
+MAX_PAUSE_SECONDS = 1.0
+"""Clients that retry more often would take the processors from the workers."""
 MAX_TIMEOUT_SECONDS = 60.0
 """Twice the time that an API gives to an operation."""
 
@@ -218,15 +220,17 @@ class Load:
                     self.errors.append(f"a follower saw {node['sequence']} where {seen} comes next")
                     return seen
             cursor = page["pageInfo"]["endCursor"] or cursor
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
         return seen
 
     async def execute(self, query: str, variables: dict[str, Any]) -> Any:
         """Send an operation to random APIs until one answers, and return its data."""
+        attempt = 0
         while True:
+            attempt += 1
             response = await self.post("/graphql", json={"query": query, "variables": variables})
             if response is None:
-                await self.pause()
+                await self.pause(attempt)
                 continue
             body = response.json()
             codes = [error["extensions"]["code"] for error in body.get("errors", ())]
@@ -235,7 +239,7 @@ class Load:
             if not self.may_retry(set(codes)):
                 self.errors.append(f"{codes}: {body}")
                 raise AssertionError(body)
-            await self.pause()
+            await self.pause(attempt)
 
     async def post(self, path: str, **request: Any) -> httpx.Response | None:
         """Return the response of a random API, or None if there is none or its body is not JSON."""
@@ -251,10 +255,10 @@ class Load:
             return None
         return response
 
-    async def pause(self) -> None:
-        """Wait a moment before a retry."""
+    async def pause(self, attempt: int = 1) -> None:
+        """Wait before a retry, twice as long after each attempt: an erased pass refuses calls until its erasure is done."""
         self.retries += 1
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(min(0.05 * 2 ** min(attempt, 5), MAX_PAUSE_SECONDS))
 
     def _event(self, name: str) -> dict[str, Any]:
         number = next(self._numbers)

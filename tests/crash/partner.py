@@ -16,7 +16,7 @@ from app.store.mongo.queries import Database
 from tests.receiver import ReceivedRequest, Receiver, run_receiver
 
 HEALTHY_SECONDS, FAILING_SECONDS = 10.0, 2.0
-"""A failing time ends before the third attempt of a message, so that no retry is delayed for minutes."""
+"""A failing time ends before the third attempt of a message. The product's own workers delay further retries for minutes."""
 
 
 @dataclass

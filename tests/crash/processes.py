@@ -18,12 +18,17 @@ from .logs import START_LINE
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs and what happens to it. `seconds` is how long faults happen at least."""
+    """What runs and what happens to it.
+
+    `seconds` is how long faults happen at least. `crash_chance` is the part of the steps of a worker at which it kills
+    itself. If it is too large for the machine, workers do little but start.
+    """
 
     seed: int
     seconds: float = 0.0
     apis: int = 2
     workers: int = 3
+    crash_chance: float = 0.01
     has_kills: bool = True
     has_store_faults: bool = False
 
@@ -38,7 +43,7 @@ class Processes:
         self.workers = [worker(settings) for _ in range(plan.workers)]
         for child in self.workers if plan.has_kills else ():
             child.argv = (*child.argv[:-1], "tests.crash.worker_main")
-            child.env = {**(child.env or {}), "CRASH_SEED": str(plan.seed), "CRASH_CHANCE": "0.01"}
+            child.env = {**(child.env or {}), "CRASH_SEED": str(plan.seed), "CRASH_CHANCE": str(plan.crash_chance)}
         for kind, children in (("api", self.apis), ("worker", self.workers)):
             for number, child in enumerate(children, 1):
                 child.log = settings.data_dir / f"{kind}-{number}.log"

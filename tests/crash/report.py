@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Minimum:
-    """What has to happen before a run may end. A run with less would prove nothing."""
+    """What has to happen before a run may end. A run with less would prove nothing.
+
+    `erased` is how many erasures have begun. All of them are done before the checks.
+    """
 
     faults: int = 30
     worker_crashes: int = 10

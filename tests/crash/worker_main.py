@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
+from app.domain.webhooks import deliveries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -45,6 +46,9 @@ STEPS = {
     EventQueries: ("insert",),
 }
 
+MAX_RETRY_SECONDS = 5
+"""Longest delay of a retry of a webhook message. The run would otherwise wait minutes for one that failed three times."""
+
 
 def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
     """Return the step, changed so that the process kills itself before or after it, or stalls after it."""
@@ -64,6 +68,8 @@ def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Ran
 
 
 if __name__ == "__main__":
+    delays = (min(each, MAX_RETRY_SECONDS) for each in deliveries.RETRY_DELAYS_SECONDS)
+    deliveries.RETRY_DELAYS_SECONDS = tuple(delays)  # type: ignore[assignment]
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:
