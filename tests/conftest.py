@@ -51,16 +51,17 @@ MIN_SPARE_DATABASES = 2
 LONGEST = tuple(
     f"tests/{name}.py"
     for name in """
-    scenarios/test_crashes scenarios/test_replay model/test_interleavings workers/test_sharing
-    workers/stages/test_shares workers/test_laps cli/test_import cli/test_main cli/test_serve
-    workers/stages/test_deliver_crashes workers/jobs/test_simulations workers/jobs/test_removals
-    contracts/test_language scenarios/test_import workers/stages/test_points workers/stages/test_merge
-    workers/stages/test_checkouts contracts/test_docs cli/test_start_failures workers/jobs/test_imports
-    scenarios/test_sample workers/test_timers workers/stages/test_deliver contracts/test_flow graphql/test_malformed
-    contracts/test_queries api/test_health workers/jobs/test_exports graphql/test_isolation
-    graphql/execution/test_spending store/mongo/test_time_ranges workers/test_metrics store/workspace/test_events
-    workers/stages/test_fold graphql/webhooks/test_endpoints commands/passes/test_passes
-    store/workspace/test_aggregations telemetry/test_tracing scenarios/test_sigterm graphql/events/test_events
+    scenarios/test_crashes model/test_interleavings scenarios/test_replay cli/test_main cli/test_serve cli/test_import
+    workers/jobs/test_imports scenarios/test_import workers/stages/test_send wire/test_time_limits
+    workers/stages/test_shares workers/stages/test_merge commands/rewards/test_redemptions contracts/test_queries
+    contracts/test_flow workers/test_laps workers/stages/test_react_crashes workers/stages/test_deliver
+    workers/jobs/test_simulations workers/test_sharing workers/stages/test_deliver_crashes workers/jobs/test_removals
+    contracts/test_language workers/stages/test_points workers/stages/test_checkouts contracts/test_docs
+    cli/test_start_failures scenarios/test_sample workers/test_timers graphql/test_malformed api/test_health
+    workers/jobs/test_exports graphql/test_isolation graphql/execution/test_spending store/mongo/test_time_ranges
+    workers/test_metrics store/workspace/test_events workers/stages/test_fold graphql/webhooks/test_endpoints
+    commands/passes/test_passes store/workspace/test_aggregations telemetry/test_tracing scenarios/test_sigterm
+    graphql/events/test_events
     """.split()
 )
 """Slow test files, the slowest first. If a slow file started last, one process would run alone at the end."""

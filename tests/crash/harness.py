@@ -46,7 +46,7 @@ from .report import CrashReport, Minimum
 
 FAULTS_IN_A_ROW = 3
 MAX_PENDING = 50
-"""Pending events above which no client sends another batch."""
+"""Pending events above which clients wait before they record more."""
 
 
 async def run(
