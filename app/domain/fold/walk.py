@@ -320,6 +320,9 @@ class Walk:
         # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
         before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
         version_before = self.versions_before.get(evaluated.segment_id)
+        if not evaluated.is_in_force:
+            # Measures that nothing uses any more are gone, and what they measured did not change.
+            context = replace(context, states=step.before.states)
         refs = {
             "segment": evaluated.segment_id,
             "version": evaluated.version,

@@ -18,7 +18,7 @@ from decimal import Decimal
 MAX_CANDIDATES = 200
 """Candidates that a window lists."""
 NEXT_CANDIDATES = 100
-"""Candidates at the front of the list, between which no gap is made."""
+"""Candidates at the front of the list, between which no gap is made. With two or more, filled gaps stay filled."""
 
 
 @dataclass(frozen=True, slots=True)

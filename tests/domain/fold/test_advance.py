@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -301,6 +302,19 @@ def test_transition_has_its_cause_and_the_values_before_and_after() -> None:
     assert later.cause == {"kind": "TIME"}
     assert later.at_ms == START + 4 * DAY_MS + 1 + 60 * DAY_MS
     assert (later.refs["before"], later.refs["after"]) == ((59.99999998,), (60,))
+
+
+def test_exit_by_archiving_has_the_values_that_still_hold() -> None:
+    simulation = PassSimulation(definitions_of(count_criteria(2)))
+    simulation.pending += [purchase_event(i, START + i * DAY_MS) for i in range(3)]
+    simulation.fold_until(START + 5 * DAY_MS)
+    [version] = simulation.definitions.versions
+    assert isinstance(version, Version)
+    archived = replace(version, revision=2, version=2, archived=True, at=from_ms(START + 6 * DAY_MS))
+    simulation.definitions = Definitions([version, archived])
+    simulation.fold_until(START + 7 * DAY_MS)
+    left = [entry for entry in simulation.entries if entry.type == LEFT]
+    assert [(entry.refs["before"], entry.refs["after"]) for entry in left] == [((3,), (3,))]
 
 
 def test_imported_history_emits_no_past_transitions() -> None:

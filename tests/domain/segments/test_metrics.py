@@ -28,8 +28,8 @@ DAYS = 4
 def _short_lists() -> Iterator[None]:
     limits = {
         "windows.MAX_EXPIRING": 2,
-        "extremes.MAX_CANDIDATES": 3,
-        "extremes.NEXT_CANDIDATES": 1,
+        "extremes.MAX_CANDIDATES": 4,
+        "extremes.NEXT_CANDIDATES": 2,
         "distinct.MAX_LISTED_VALUES": 4,
     }
     patches = [patch(f"app.domain.state.{name}", limit) for name, limit in limits.items()]
