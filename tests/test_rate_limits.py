@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from app.domain.errors import Throttled
+from app.domain.actors import token_holder_id
+from app.domain.errors import OperationTooLarge, Throttled
 from app.rate_limits import WORKSPACE_BUDGET_FACTOR, Budget
 from app.resources import open_redis
 from tests.patience import PATIENCE_SECONDS
@@ -84,6 +85,24 @@ async def test_keys_of_one_workspace_share_a_budget(redis: Redis, has_redis: boo
     assert (await budget.spend("other", "key", 900 * UNIT)).remaining <= 101 * UNIT
     assert (await budget.spend("ws", "small", 10 * UNIT)).remaining <= 400 * UNIT
     await reached.aclose()
+
+
+async def test_tokens_of_one_pass_share_a_tenth_and_leave_the_rest_to_the_workspace(redis: Redis) -> None:
+    budget = Budget(redis, "test", 1_000 * UNIT, per_second=10)
+    holder, other = token_holder_id("pass_1"), token_holder_id("pass_2")
+    allowance = await budget.spend("ws", holder, 90 * UNIT)
+    assert (allowance.limit, allowance.remaining // UNIT) == (100 * UNIT, 10)
+    with pytest.raises(Throttled):
+        await budget.spend("ws", holder, 20 * UNIT)
+    with pytest.raises(OperationTooLarge) as too_large:
+        await budget.spend("ws", other, 101 * UNIT)
+    assert (too_large.value.limit, too_large.value.most) == ("cost", 100 * UNIT)
+    assert (await budget.spend("ws", other, 90 * UNIT)).remaining // UNIT == 10
+    # Both count towards the budget of the workspace.
+    for number in range(3):
+        await budget.spend("ws", f"key{number}", 1_000 * UNIT)
+    with pytest.raises(Throttled):
+        await budget.spend("ws", "key", 850 * UNIT)
 
 
 async def test_each_process_has_its_own_budget_without_redis(tmp_path: Path) -> None:

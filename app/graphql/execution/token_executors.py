@@ -104,9 +104,9 @@ def check_field(
     scope = NEEDED_SCOPES.get(coordinate)
     if scope is not None and not grant.allows(scope):
         raise DeniedToToken(f"{coordinate} needs a token with the scope {scope}.")
-    allowed = ARGUMENTS.get(coordinate, frozenset())
     if type_name.startswith("__") or field_name.startswith("__"):
         return
+    allowed = ARGUMENTS.get(coordinate, frozenset())
     for name, argument in field.args.items():
         if _is_given(arguments.get(name, Undefined), argument):
             if name not in allowed:
