@@ -110,12 +110,18 @@ class Customers:
         }  # fmt: skip
 
 
-async def measure_finding(stock: Stock, client: Client, passes: int, times: int) -> list[Side]:
-    """Store customers, and measure the seconds of each kind of question. Calls are sent one at a time."""
-    customers, sides = Customers(passes), list[Side]()
-    for start in range(0, passes, 500):
-        batch = [customers.build(stock, index) for index in range(start, min(start + 500, passes))]
+async def store_customers(stock: Stock, number: int) -> Customers:
+    """Store generated customers, and return them."""
+    customers = Customers(number)
+    for start in range(0, number, 500):
+        batch = [customers.build(stock, index) for index in range(start, min(start + 500, number))]
         await stock.ctx.workspace.passes.insert(batch)
+    return customers
+
+
+async def measure_finding(customers: Customers, client: Client, times: int) -> list[Side]:
+    """Measure the seconds of each kind of question. Calls are sent one at a time."""
+    sides = list[Side]()
     for title, question in customers.questions().items():
         side = Side(title)
         for run in range(times + 3):
