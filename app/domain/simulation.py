@@ -158,12 +158,27 @@ def memberships_at(
     `counted` are all events that count in the pass, and `definitions` are of `definitions_of`. Every event counts when it
     occurred, also one that a rule made.
     """
-    events = [_as_it_occurred(event) for event in counted if _is_simulated(event) or _is_effect(event)]
-    walk, found = ReplayWalk(_blank(card, events), definitions, events), list[bool]()
+    walk, found = _replay(card, counted, definitions), list[bool]()
     for at_ms in instants_ms:
         walk.run_until(at_ms)
         found.append(segment_id in walk.card.memberships)
     return found
+
+
+def held_since_ms(
+    card: Pass, counted: Sequence[Event], definitions: Definitions, segment_id: str, at_ms: int
+) -> int | None:
+    """Return since when a pass would have been in a segment at an instant; None if it would not. As `memberships_at`."""
+    walk = _replay(card, counted, definitions)
+    walk.run_until(at_ms)
+    membership = walk.card.memberships.get(segment_id)
+    return None if membership is None else membership.since_ms
+
+
+def _replay(card: Pass, counted: Sequence[Event], definitions: Definitions) -> ReplayWalk:
+    """Return a walk over all events that count, those included that rules made."""
+    events = [_as_it_occurred(event) for event in counted if _is_simulated(event) or _is_effect(event)]
+    return ReplayWalk(_blank(card, events), definitions, events)
 
 
 class ReplayWalk:

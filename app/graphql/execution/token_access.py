@@ -68,7 +68,7 @@ FORBIDDEN: Mapping[str, frozenset[str]] = {
     "Reward": _names(
         "version criteria limits timezone codePattern metadata createdAt updatedAt versions unitsLeft warnings"
     ),
-    "Membership": _names("cause explanation until"),
+    "Membership": _names("cause explanation until heldSince"),
     "MembershipConnection": _names("computedThrough"),
     "Event": _names("source origin definitionVersion effects activities"),
     "Activity": _names("sequence cause correctionOf"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from app.commands.held_since import held_since
+from app.domain.actors import READ
 from app.domain.passes import passes as domain
 from app.domain.segments.history import Stay
 from app.domain.values.instants import from_ms
@@ -55,6 +57,21 @@ class Membership(Node):
         if self.left_at is not None:
             return None
         return await explain_of_membership(info, self.pass_id, self.segment_id)
+
+    @strawberry.field
+    async def held_since(self, info: Info) -> datetime | None:
+        """Instant since when the pass meets the criteria without a break, as if the segment had always existed.
+
+        Each event counts when it occurred, also if it was recorded later. Null if the membership has ended, or if the pass
+        has more than 20,000 events. Needs the scope `read`.
+        """
+        info.context.actor.require(READ)
+        if self.left_at is not None:
+            return None
+        key = ("held since", self.pass_id, self.segment_id)
+        return await info.context.read_once(
+            info, key, lambda: held_since(info.context.commands, self.pass_id, self.segment_id)
+        )
 
     @strawberry.field
     async def until(self, info: Info) -> datetime | None:

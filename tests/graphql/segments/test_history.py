@@ -21,7 +21,7 @@ from workers.main import STAGES
 MEMBERS = """query ($id: ID!, $at: DateTime, $first: Int, $after: String, $last: Int, $before: String) { segment(id: $id) {
   members(at: $at, first: $first, after: $after, last: $last, before: $before) {
     computedThrough totalCount pageInfo { hasNextPage endCursor startCursor }
-    nodes { id since until cause { kind } explanation { member } pass { externalId } } } } }"""
+    nodes { id since heldSince until cause { kind } explanation { member } pass { externalId } } } } }"""
 PAGE = "{ totalCount nodes { since pass { externalId } } }"
 DIFF = f"""query ($id: ID!, $from: DateTime!, $to: DateTime!) {{ segmentDiff(segmentId: $id, from: $from, to: $to) {{
   counts {{ entered left stayed }} entered {PAGE} left {PAGE} stayed {PAGE} }} }}"""
@@ -74,7 +74,7 @@ async def test_members_at_an_instant_are_those_of_that_instant(api: Api) -> None
         assert page["computedThrough"] == "2026-02-10T00:00:00.000Z"
     [ann] = (await members(api, segment, day(20)))["nodes"]
     assert (ann["since"], ann["until"]) == ("2026-01-20T00:00:00.000Z", "2026-01-30T00:00:00.000Z")
-    assert (ann["cause"]["kind"], ann["explanation"]) == ("EVENT", None)
+    assert (ann["cause"]["kind"], ann["explanation"], ann["heldSince"]) == ("EVENT", None, None)
     node = "query ($id: ID!) { node(id: $id) { id ... on Membership { since } } }"
     assert (await api.fetch_data(node, id=ann["id"]))["node"] == {"id": ann["id"], "since": ann["since"]}
 
@@ -189,6 +189,12 @@ async def test_stays_of_a_pass_have_causes_and_versions(api: Api) -> None:
     )  # fmt: skip
     assert (before["from"], before["to"]) == ("2026-01-20T00:00:00.000Z", "2026-01-30T00:00:00.000Z")
     assert (before["versions"], before["leaveCause"]) == ([1], {"kind": "TIME"})
+    present = (
+        "query ($name: String!) { pass(externalId: $name) { memberships { computedThrough nodes { heldSince } } } }"
+    )
+    assert (await api.fetch_data(present, name="ann"))["pass"]["memberships"] == {
+        "computedThrough": "2026-02-10T00:00:00.000Z", "nodes": [{"heldSince": "2026-02-10T00:00:00.000Z"}],
+    }  # fmt: skip
     cursor = history["pageInfo"]["endCursor"]
     rest = (await api.fetch_data(HISTORY, **{"pass": "ann", "after": cursor}))["pass"]["membershipHistory"]
     assert [node["from"] for node in rest["nodes"]] == ["2026-01-02T00:00:00.000Z"]
