@@ -112,9 +112,9 @@ async def create_business(resources: Resources, clock: FixedClock, name: str) ->
     return Business(Context(resources.workspace(profile.id), actor, resources), Worker.on(resources), clock)
 
 
-def purchases(count: int) -> dict[str, object]:
-    """Return the criteria `count or more purchases`."""
-    return {"event": {"types": ["purchase"], "metric": "COUNT", "operator": "GTE", "value": count}}
+def purchases(count: int, **window: object) -> dict[str, object]:
+    """Return the criteria `count or more purchases`, in a window if given."""
+    return {"event": {"types": ["purchase"], "metric": "COUNT", "operator": "GTE", "value": count, **window}}
 
 
 def spent(amount: int | Decimal, days: int | None = None) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,9 @@ from app.domain.events.events import Origin
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources
 from app.store.workspace.workspace import Workspace
+
+PROFILE_TTL_SECONDS = 10.0
+"""How long a process uses a profile after another process has changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,20 @@ class Context:
         return await self.resources.clock.now()
 
     async def profile(self) -> WorkspaceProfile:
-        """Return the profile of the workspace, cached by the process."""
-        return (await self._cached())[0]
+        """Return the profile of the workspace, cached by the process for up to PROFILE_TTL_SECONDS."""
+        profiles, now = self.resources.cache.profiles, time.monotonic()
+        cached = profiles.get(self.workspace.id)
+        if cached is None or cached[1] <= now:
+            cached = profiles[self.workspace.id] = await self.workspace.profile(), now + PROFILE_TTL_SECONDS
+        return cached[0]
+
+    def forget_profile(self) -> None:
+        """Read the profile again when it is needed next, because this process has changed it."""
+        self.resources.cache.profiles.pop(self.workspace.id, None)
 
     async def secret(self) -> bytes:
         """Return the key of the workspace's fingerprints, cached by the process."""
-        return (await self._cached())[1]
-
-    async def _cached(self) -> tuple[WorkspaceProfile, bytes]:
-        profiles = self.resources.cache.profiles
-        cached = profiles.get(self.workspace.id)
-        if cached is None:
-            cached = profiles[self.workspace.id] = await self.workspace.profile(), await self.workspace.secret()
-        return cached
+        secrets = self.resources.cache.secrets
+        if self.workspace.id not in secrets:
+            secrets[self.workspace.id] = await self.workspace.secret()
+        return secrets[self.workspace.id]

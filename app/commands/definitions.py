@@ -8,11 +8,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol, TypeVar
 
-from app.domain.definitions import DefinitionVersion
+from app.domain.binding import Bindable, bind_version
+from app.domain.definitions import DefinitionVersion, criteria_of
 from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
 from app.domain.rewards.rewards import LabelledReward
 from app.domain.rules.rules import Rule
 from app.domain.segments.criteria import Criteria
+from app.domain.segments.local_time import depends_on_zone
 from app.domain.segments.segments import (
     EMIT,
     SILENT,
@@ -23,8 +25,11 @@ from app.domain.segments.segments import (
     VersionSummary,
     find_references,
 )
+from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, WorkspaceVersion
 from app.domain.tiers.programs import TierProgramVersion
 from app.domain.values.text import parse_optional, parse_text
+from app.domain.values.zones import TZDATA_VERSION
+from app.domain.workspaces import WorkspaceProfile
 from app.store.workspace.labels import LabelQueries, Labels
 
 from .context import Context
@@ -213,12 +218,16 @@ async def insert_next_version(ctx: Context, build: Callable[[NextRevision], Defi
     """
     for _ in range(MAX_ATTEMPTS):
         versions = await ctx.workspace.definitions.summaries()
+        revision = NextRevision(versions, await ctx.now())
         try:
-            version = build(NextRevision(versions, await ctx.now()))
+            version = build(revision)
         except Circle as circle:
             raise await name_circle(ctx.workspace.segments, circle) from None
         if version is None:
             return
+        if WORKSPACE_SETTINGS not in revision.latest and any(map(depends_on_zone, criteria_of(version))):
+            await store_settings(ctx, is_first=True)
+            continue
         if await ctx.workspace.definitions.insert(version):
             if version.announces_backfill:
                 ctx.resources.bus.wake("backfill", ctx.workspace.id)
@@ -229,6 +238,48 @@ async def insert_next_version(ctx: Context, build: Callable[[NextRevision], Defi
 async def name_circle(segments: LabelQueries, circle: Circle) -> Circle:
     """Return the refusal of a circle with the keys of the segments in its message. One round trip."""
     return circle.with_names({each: labels.key for each, labels in (await segments.labels(circle.members)).items()})
+
+
+async def bind_latest(ctx: Context, versions: Sequence[Bindable]) -> list[Bindable]:
+    """Return versions whose criteria have the zone and the start of weeks that apply now.
+
+    One round trip if criteria depend on local time. Raises Unavailable; safe to repeat.
+    """
+    if not any(depends_on_zone(tree) for version in versions for tree in criteria_of(version)):
+        return list(versions)
+    found = await ctx.workspace.definitions.latest(DefinitionKind.WORKSPACE, WORKSPACE_SETTINGS)
+    settings = found if isinstance(found, WorkspaceVersion) else None
+    return [bind_version(version, settings) for version in versions]
+
+
+async def store_settings(ctx: Context, *, is_first: bool) -> None:
+    """Store the zone and the start of weeks of the workspace as a version, unless the latest version is equal.
+
+    `is_first`: store them also if they have no version, because a definition is about to depend on them. Raises
+    Unavailable; safe to repeat.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        profile = await ctx.workspace.profile()
+
+        def build(revision: NextRevision, profile: WorkspaceProfile = profile) -> WorkspaceVersion | None:
+            before = revision.latest.get(WORKSPACE_SETTINGS)
+            if before is None and not is_first:
+                return None
+            version = WorkspaceVersion(
+                revision=revision.number,
+                version=1 if before is None else before.version + 1,
+                at=revision.at,
+                timezone=profile.timezone,
+                week_start=profile.week_start,
+                tzdata=TZDATA_VERSION,
+            )
+            return None if before is not None and before.digest == version.digest else version
+
+        await insert_next_version(ctx, build)
+        # A call that changed the profile may not have seen this version, nor this call the change. One of both sees it.
+        if await ctx.workspace.profile() == profile:
+            return
+    raise Unavailable("store")
 
 
 def parse_notify(raw: object) -> str:

@@ -21,7 +21,8 @@ from app.templates.rendering import LiquidTexts
 
 from .context import Context
 from .copies import CopyReader, read_definitions
-from .segments import parse_segment_criteria, parse_segment_zone
+from .segment_zones import parse_segment_zone
+from .segments import parse_segment_criteria
 
 MAX_EVENTS_AHEAD = 1_000
 """Events that an explanation reads to look ahead."""

@@ -22,7 +22,8 @@ from .context import Context
 from .copies import read_definitions
 from .definitions import parse_notify
 from .preview_runs import PreviewRun, start_run, too_large
-from .segments import parse_segment_criteria, parse_segment_zone
+from .segment_zones import parse_segment_zone, zone_of
+from .segments import parse_segment_criteria
 
 MAX_PREVIEWED_PASSES = 20_000
 """Passes of a workspace that one request previews exactly."""
@@ -72,7 +73,12 @@ async def parse_order(
             raise InvalidInput(
                 Code.INVALID, "This segment is archived. Preview its criteria as a new segment.", "segmentId"
             )
-        zone = segment.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
+        if segment.zone_field is not None:
+            message = (
+                "This segment takes the zone of each pass, and a preview takes one. Preview a new segment in one zone."
+            )
+            raise InvalidInput(Code.UNSUPPORTED, message, "segmentId")
+        zone = await zone_of(ctx, segment) if timezone is None else await parse_segment_zone(ctx, timezone)
     return PreviewOrder(tree, zone, segment_id, notify=parse_notify(notify), fires_rules=fires_rules, at_ms=at_ms)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from app.domain.actors import WRITE, Actor
 from app.domain.errors import Code, Conflict, InvalidInput, Refused
 from app.domain.segments.edits import ScheduledEdit, parse_scheduled_at
-from app.domain.segments.segments import SILENT, Segment
+from app.domain.segments.segments import SILENT, Segment, SegmentZone
 from app.domain.values.instants import format_instant
 from app.resources import Resources
 from app.store.mongo.ids import new_id
@@ -17,13 +17,13 @@ from app.store.mongo.ids import new_id
 from .audit import record_audit_entry
 from .context import Context
 from .definitions import parse_notify, repeat_if_changed
+from .segment_zones import parse_own_zone
 from .segments import (
     check_segment_version,
     find_live_segment,
     find_segment,
     insert_segment_version,
     parse_segment_criteria,
-    parse_segment_zone,
 )
 
 
@@ -46,12 +46,13 @@ async def schedule_segment_edit(
     at = parse_scheduled_at(scheduled_at, now)
     if criteria is None and timezone is None:
         raise InvalidInput(Code.REQUIRED, "Give the criteria or the time zone that the segment gets.", "criteria")
+    parsed = None if criteria is None else await parse_segment_criteria(ctx, criteria)
     edit = ScheduledEdit(
         id=new_id("edit"),
         segment_id=segment.id,
         at=at,
-        criteria=None if criteria is None else await parse_segment_criteria(ctx, criteria),
-        timezone=None if timezone is None else await parse_segment_zone(ctx, timezone),
+        criteria=parsed,
+        timezone=parse_own_zone(timezone, parsed or segment.criteria),
         notify=parse_notify(notify),
         fires_rules=fire_rules,
         created_at=now,
@@ -113,6 +114,11 @@ async def _make(ctx: Context, edit: ScheduledEdit) -> None:
         ctx, "makeScheduledEdit", "Segment", before.id, entry_id=f"audit_{edit.id}", key=before.key
     )
     await insert_segment_version(
-        ctx, before.id, edit.criteria or before.criteria, edit.timezone or before.timezone, edit.notify,
+        ctx, before.id, edit.criteria or before.criteria, _zone_after(edit, before), edit.notify,
         read=before.version, fires_rules=edit.fires_rules, edit_id=edit.id,
     )  # fmt: skip
+
+
+def _zone_after(edit: ScheduledEdit, before: Segment) -> SegmentZone:
+    zone = before.zone
+    return zone if edit.timezone is None else SegmentZone(edit.timezone, field=zone.field)

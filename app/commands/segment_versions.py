@@ -27,12 +27,10 @@ async def _revert_segment(ctx: Context, segment_id: str, number: int, notify: ob
     if found is None:
         raise NotFound("version of this segment", "version")
     target, parsed_notify = found.version, parse_notify(notify)
-    if (target.criteria.to_dict(), target.timezone) != (before.criteria.to_dict(), before.timezone):
+    if (target.criteria.to_dict(), target.zone) != (before.criteria.to_dict(), before.zone):
         await charge_points(count_comparisons(target.criteria))
         await record_audit_entry(ctx, "revertSegment", "Segment", before.id, key=before.key, version=str(number))
-        await insert_segment_version(
-            ctx, before.id, target.criteria, target.timezone, parsed_notify, read=before.version
-        )
+        await insert_segment_version(ctx, before.id, target.criteria, target.zone, parsed_notify, read=before.version)
     return await find_segment(ctx, segment_id)
 
 
@@ -54,7 +52,7 @@ async def _unarchive_segment(ctx: Context, segment_id: str, key: object, notify:
     await record_audit_entry(ctx, "unarchiveSegment", "Segment", before.id, key=wanted)
     # The key comes first. After a crash, it stays with the segment until the call is repeated.
     await _take_key(ctx, before, wanted)
-    await insert_segment_version(ctx, before.id, before.criteria, before.timezone, parsed_notify, read=before.version)
+    await insert_segment_version(ctx, before.id, before.criteria, before.zone, parsed_notify, read=before.version)
     return await find_segment(ctx, segment_id)
 
 

@@ -22,6 +22,7 @@ from app.domain.errors import (
 from app.domain.segments.comparisons import count_comparisons
 from app.domain.segments.criteria import Criteria, iter_types
 from app.domain.segments.limits import check_comparisons, check_criteria_size, check_rate, digest_of
+from app.domain.segments.local_time import depends_on_zone
 from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.restating import restate
 from app.domain.segments.satisfiability import find_constants
@@ -32,6 +33,7 @@ from app.domain.segments.segments import (
     Circle,
     DefinitionKind,
     Segment,
+    SegmentZone,
     Version,
     VersionOrigin,
     find_references,
@@ -39,7 +41,6 @@ from app.domain.segments.segments import (
     sort_by_references,
 )
 from app.domain.segments.warnings import find_warnings
-from app.domain.values.zones import parse_zone
 from app.store.mongo.ids import new_id
 from app.store.mongo.points import charge_points
 
@@ -61,6 +62,7 @@ from .definitions import (
 )
 from .events.event_types import event_types
 from .events.vocabulary import recorded_types
+from .segment_zones import parse_zone_of_segment
 
 
 async def create_segment(
@@ -72,6 +74,7 @@ async def create_segment(
     timezone: object = None,
     notify: object = SILENT,
     visible_to_passes: bool = False,
+    zone_field: object = None,
 ) -> Segment:
     """Create a segment and start its backfill. A repeated call raises Conflict: TAKEN at `key`.
 
@@ -82,7 +85,7 @@ async def create_segment(
     labels = parse_labels(new_id("seg"), parsed_key, {"name": name, "description": description}, await ctx.now())
     labels = replace(labels, visible_to_passes=visible_to_passes)
     tree = await parse_segment_criteria(ctx, criteria)
-    zone = await parse_segment_zone(ctx, timezone)
+    zone = await parse_zone_of_segment(ctx, timezone, zone_field, tree)
     parsed_notify = parse_notify(notify)
     store = ctx.workspace.segments
     labels = await claim_labels(store, labels, "segment")
@@ -107,6 +110,7 @@ async def update_segment(
     notify: object = SILENT,
     fire_rules: bool = False,
     visible_to_passes: bool | None = None,
+    zone_field: object = None,
 ) -> Segment:
     """Update a segment and return it; arguments that are None change nothing. Safe to repeat.
 
@@ -125,6 +129,7 @@ async def update_segment(
             notify=notify,
             fire_rules=fire_rules,
             visible_to_passes=visible_to_passes,
+            zone_field=zone_field,
         )
     )
 
@@ -140,15 +145,16 @@ async def _update_segment(
     notify: object,
     fire_rules: bool,
     visible_to_passes: bool | None,
+    zone_field: object,
 ) -> Segment:
     before = await find_live_segment(ctx, segment_id)
     tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
-    zone = before.timezone if timezone is None else await parse_segment_zone(ctx, timezone)
+    zone = await parse_zone_of_segment(ctx, timezone, zone_field, tree, before=before.zone)
     parsed_notify = parse_notify(notify)
     sent = {"name": name} | ({} if description is None else {"description": description})
     visible = before.visible_to_passes if visible_to_passes is None else visible_to_passes
     labels = replace(change_labels(before, sent, await ctx.now()), visible_to_passes=visible)
-    is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
+    is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.zone)
     if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if is_redefined:
@@ -173,7 +179,7 @@ async def _archive_segment(ctx: Context, segment_id: str, notify: object) -> Seg
     if not before.archived:
         await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
         await insert_segment_version(
-            ctx, segment_id, before.criteria, before.timezone, parse_notify(notify), read=before.version, archived=True
+            ctx, segment_id, before.criteria, before.zone, parse_notify(notify), read=before.version, archived=True
         )
     return await find_segment(ctx, segment_id)
 
@@ -185,16 +191,17 @@ async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: ob
     """
     source = await find_segment(ctx, segment_id)
     title = f"{source.name} (copy)" if name is None else name
-    return await create_segment(
-        ctx, key, title, restate(source.criteria).to_dict(), source.description, source.timezone
-    )
+    # Early versions stored the zone of the workspace with each segment.
+    zone = None if source.inherits_zone or not depends_on_zone(source.criteria) else source.timezone
+    criteria = restate(source.criteria).to_dict()
+    return await create_segment(ctx, key, title, criteria, source.description, zone, zone_field=source.zone_field)
 
 
 async def insert_segment_version(
     ctx: Context,
     segment_id: str,
     criteria: Criteria,
-    timezone: str,
+    zone: SegmentZone,
     notify: str,
     *,
     read: int,
@@ -216,7 +223,7 @@ async def insert_segment_version(
         if edit_id is not None and any(each.edit_id == edit_id for each in revision.versions):
             return None
         return build_segment_version(
-            revision, segment_id, criteria, timezone, notify,
+            revision, segment_id, criteria, zone, notify,
             read=read, archived=archived, fires_rules=fires_rules, origin=origin,
         )  # fmt: skip
 
@@ -229,7 +236,8 @@ async def check_segment_version(ctx: Context, segment_id: str, criteria: Criteri
     revision = NextRevision(versions, await ctx.now())
     latest = revision.latest[segment_id]
     try:
-        build_segment_version(revision, segment_id, restate(criteria), latest.timezone, SILENT, read=latest.version)
+        zone = SegmentZone(latest.timezone)
+        build_segment_version(revision, segment_id, restate(criteria), zone, SILENT, read=latest.version)
     except Circle as circle:
         raise await name_circle(ctx.workspace.segments, circle) from None
 
@@ -238,7 +246,7 @@ def build_segment_version(
     revision: NextRevision,
     segment_id: str,
     criteria: Criteria,
-    timezone: str,
+    zone: SegmentZone,
     notify: str,
     *,
     read: int,
@@ -260,8 +268,9 @@ def build_segment_version(
             raise LimitExceeded(f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key")
         sort_by_references({**{key: other.references for key, other in live.items()}, segment_id: references})
     before = revision.latest.get(segment_id)
-    content = digest_of(criteria), timezone, archived
-    if before is not None and (before.digest, before.timezone, before.archived) == content:
+    digest = digest_of(criteria, *zone.marks)
+    has_zone = before is not None and (zone.inherits or before.timezone == zone.timezone)
+    if before is not None and has_zone and (before.digest, before.archived) == (digest, archived):
         return None
     revision.check_version(segment_id, read)
     if not archived:
@@ -274,12 +283,14 @@ def build_segment_version(
         revision=revision.number,
         version=1 if before is None else before.version + 1,
         criteria=criteria,
-        timezone=timezone,
+        timezone=zone.timezone,
         archived=archived,
         notify=notify,
         at=revision.at,
         fires_rules=fires_rules,
         origin=origin,
+        inherits_zone=zone.inherits,
+        zone_field=zone.field,
     )
 
 
@@ -305,13 +316,6 @@ async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]
         return list(find_warnings(criteria, await event_types(ctx), recorded, "criteria"))
     except STORE_FAILURES:
         return []
-
-
-async def parse_segment_zone(ctx: Context, raw: object) -> str:
-    """Return the time zone of a segment, checked; that of the workspace for None. Raises Refused."""
-    if raw is None:
-        return (await ctx.profile()).timezone
-    return parse_zone(raw, "timezone").key
 
 
 async def find_live_segment(ctx: Context, segment_id: str) -> Segment:

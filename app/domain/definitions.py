@@ -6,31 +6,36 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from app.domain.binding import PassZones, bind_version, find_zones
 from app.domain.events.events import RULE_RETRIED, Event
-from app.domain.passes.passes import Pass
+from app.domain.passes.passes import Pass, Profile
 from app.domain.passes.searchable import SearchableVersion
 from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
-from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
+from app.domain.rules.rules import OnHistorical, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, MeasuredCriterion, iter_leaves
+from app.domain.segments.evaluation import TimedLeaf
+from app.domain.segments.local_time import depends_on_zone
+from app.domain.segments.moments import AnniversaryCriterion, RelativeCriterion
 from app.domain.segments.segments import (
-    DefinitionKind,
     Version,
-    VersionSummary,
     find_references,
     sort_by_references,
 )
+from app.domain.segments.workspace_versions import WorkspaceVersion
 from app.domain.state.measures import Measure
 from app.domain.tiers.programs import TierProgramVersion
 from app.domain.values.instants import to_ms
 
+MAX_ZONES_KEPT = 500
+"""Combinations of zones of passes whose definitions a process keeps."""
 RankedRule = tuple[int, RuleVersion]
 """A rule with its rank: 0 is asked first."""
-DefinitionVersion = Version | RuleVersion | TierProgramVersion | RewardVersion | SearchableVersion
+DefinitionVersion = Version | RuleVersion | TierProgramVersion | RewardVersion | SearchableVersion | WorkspaceVersion
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class ActiveDefinitions:
 
     - `ordered`: segments and the tier program, each after those that its criteria name.
     - `rules`: by priority, the highest first; then by creation.
-    - `event_criteria`: those of segments and tiers, whose results change by time alone.
+    - `event_criteria`: those of segments and tiers.
+    - `zones`: those of the passes for which they are in force; see `Definitions.active_for`.
+    - `timed`: those of segments and tiers whose results change by time alone, the event criteria among them.
     - `measures`: those of all criteria, also of the conditions of rules and of the criteria of rewards.
     - `rewards`: those that are not archived, by id.
     - `searchable`: paths of the fields under whose values a search finds passes.
@@ -51,6 +58,14 @@ class ActiveDefinitions:
     measures: tuple[Measure, ...]
     rewards: Mapping[str, RewardVersion] = field(default_factory=dict)
     searchable: tuple[str, ...] = ()
+    timed: tuple[TimedLeaf, ...] = ()
+    zones: PassZones = ()
+
+    @cached_property
+    def zone_fields(self) -> frozenset[str]:
+        """The fields of a pass that name the zone of criteria in force."""
+        named = ((each.zone_field, each.criteria) for each in self.versions)
+        return frozenset(name for name, criteria in named if name is not None and depends_on_zone(criteria))
 
     @cached_property
     def versions(self) -> tuple[Version, ...]:
@@ -147,8 +162,8 @@ class ActiveDefinitions:
 
     @cached_property
     def windows(self) -> tuple[Measure, ...]:
-        """The measures of the last N ms."""
-        return tuple(measure for measure in self.measures if measure.within_ms is not None)
+        """The measures that time alone changes: of the last N ms, and of local periods."""
+        return tuple(each for each in self.measures if each.within_ms is not None or each.periods is not None)
 
     def measures_of(self, event_type: str) -> Sequence[Measure]:
         """Return the measures in which events of a type may count."""
@@ -178,6 +193,7 @@ class Definitions:
         self.versions = tuple(sorted(versions, key=lambda v: v.revision))
         self.complete_from = complete_from
         self._active: dict[int, ActiveDefinitions] = {}
+        self._active_in_zones: dict[tuple[int, PassZones], ActiveDefinitions] = {}
 
     @property
     def revision(self) -> int:
@@ -239,17 +255,41 @@ class Definitions:
             self._active[revision] = found
         return found
 
+    def active_for(self, revision: int, profile: Profile) -> ActiveDefinitions:
+        """Return the definitions in force at a revision for a pass: some segments are evaluated in a zone of its own.
 
-def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
-    live = {each.subject_id: each for each in latest if each.is_in_force}
+        Passes with the same zones have the same object.
+        """
+        found = self.active(revision)
+        if not found.zone_fields or not (zones := find_zones(profile, found.zone_fields)):
+            return found
+        own = self._active_in_zones.get((revision, zones))
+        if own is None:
+            if len(self._active_in_zones) >= MAX_ZONES_KEPT:
+                del self._active_in_zones[next(iter(self._active_in_zones))]
+            own = self._active_in_zones[revision, zones] = _activate(self.latest(revision).values(), zones)
+        return own
+
+
+def _activate(latest: Iterable[DefinitionVersion], zones: PassZones = ()) -> ActiveDefinitions:
+    in_force = [each for each in latest if each.is_in_force]
+    settings = next((each for each in in_force if isinstance(each, WorkspaceVersion)), None)
+    bound = (
+        bind_version(each, settings, zones)
+        for each in in_force
+        if not isinstance(each, WorkspaceVersion | SearchableVersion)
+    )
+    live = {each.subject_id: each for each in bound}
     nodes = {key: each for key, each in live.items() if isinstance(each, Version | TierProgramVersion)}
     rules = [each for each in live.values() if isinstance(each, RuleVersion)]
     rewards = {key: each for key, each in live.items() if isinstance(each, RewardVersion)}
-    searchable = next((each.paths for each in live.values() if isinstance(each, SearchableVersion)), ())
+    searchable = next((each.paths for each in in_force if isinstance(each, SearchableVersion)), ())
     order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
     ordered = tuple(nodes[key] for key in order)
     evaluated = list(iter_event_criteria(ordered))
-    event_criteria = tuple({(leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values())
+    event_criteria = tuple(
+        {(leaf.measure.key, leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values()
+    )
     asked = iter_event_criteria((*rules, *rewards.values()))
     used = (*(leaf.measure for leaf in (*event_criteria, *asked)), *iter_rule_measures(rules))
     measures = {measure.key: measure for measure in used}
@@ -260,7 +300,16 @@ def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
         measures=tuple(measures.values()),
         rewards=rewards,
         searchable=searchable,
+        zones=zones,
+        timed=(*event_criteria, *dict.fromkeys(_iter_moments(ordered))),
     )
+
+
+def _iter_moments(versions: Iterable[DefinitionVersion]) -> Iterator[RelativeCriterion | AnniversaryCriterion]:
+    for version in versions:
+        for tree in criteria_of(version):
+            leaves = iter_leaves(tree)
+            yield from (leaf for leaf in leaves if isinstance(leaf, RelativeCriterion | AnniversaryCriterion))
 
 
 def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
@@ -272,7 +321,7 @@ def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
             return () if version.conditions is None else (version.conditions,)
         case RewardVersion():
             return () if version.terms.criteria is None else (version.terms.criteria,)
-        case SearchableVersion():
+        case SearchableVersion() | WorkspaceVersion():
             return ()
     return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
 
@@ -289,38 +338,3 @@ def references_of(version: DefinitionVersion) -> set[str]:
     if isinstance(version, RuleVersion):
         return set(references_of_rule(version))
     return set().union(*map(find_references, criteria_of(version)))
-
-
-def kind_of(version: DefinitionVersion) -> DefinitionKind:
-    """Return the kind of a version's definition."""
-    match version:
-        case Version():
-            return DefinitionKind.SEGMENT
-        case RuleVersion():
-            return DefinitionKind.RULE
-        case RewardVersion():
-            return DefinitionKind.REWARD
-        case SearchableVersion():
-            return DefinitionKind.SEARCHABLE
-    return DefinitionKind.TIERS
-
-
-def is_archived(version: DefinitionVersion) -> bool:
-    """Return whether nothing depends on the version any more. A paused rule is not archived: it may be resumed."""
-    return version.status is RuleStatus.ARCHIVED if isinstance(version, RuleVersion) else not version.is_in_force
-
-
-def summarize(version: DefinitionVersion, digest: str) -> VersionSummary:
-    """Return the version without its criteria. `digest` is that of its content."""
-    return VersionSummary(
-        kind=kind_of(version),
-        subject_id=version.subject_id,
-        revision=version.revision,
-        version=version.version,
-        timezone=version.timezone,
-        archived=is_archived(version),
-        at=version.at,
-        references=frozenset(references_of(version)),
-        comparisons=sum(map(count_comparisons, criteria_of(version))),
-        digest=digest,
-    )

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from app.domain.activities import ENTERED, LEFT, Activity, Entry, category_of
 from app.domain.activity_queries import ActivityQuery
+from app.domain.binding import PassZones
 from app.domain.definitions import Definitions, DefinitionVersion, references_of
 from app.domain.errors import NotFound
 from app.domain.events.events import RULE_FIRED, Event
@@ -95,6 +96,7 @@ class Preview:
         self.version, self.at_ms, self._filters = version, at_ms, filters
         self.definitions = definitions
         self.definitions_after = definitions.extended([version])
+        self._criteria = self.definitions_after.latest_active.by_segment[version.segment_id].criteria
 
     @cached_property
     def is_referenced(self) -> bool:
@@ -111,25 +113,29 @@ class Preview:
     def may_build_measures(self) -> bool:
         """Whether passes that are not behind may lack a measure of the criteria."""
         # Rules come and go without a backfill, so what only they measure may be lacking.
-        evaluated = self.definitions.active(self.definitions.announced_revision).event_criteria
+        active = self.definitions.active(self.definitions.announced_revision)
+        if active.zone_fields:
+            return True
+        evaluated = active.event_criteria
         return not self._measures.keys() <= {leaf.measure.key for leaf in evaluated}
 
     def _new_measures(self, card: Pass) -> Sequence[Measure]:
         """Return the measures of the criteria that the pass does not store under its revision."""
-        found = self._new_by_revision.get(card.revision)
+        active = self.definitions.active_for(card.revision, card.profile)
+        found = self._new_by_revision.get((card.revision, active.zones))
         if found is None:
-            stored = self.definitions.active(card.revision).measure_keys
+            stored = active.measure_keys
             found = [measure for key, measure in self._measures.items() if key not in stored]
-            self._new_by_revision[card.revision] = found
+            self._new_by_revision[card.revision, active.zones] = found
         return found
 
     @cached_property
-    def _new_by_revision(self) -> dict[int, Sequence[Measure]]:
+    def _new_by_revision(self) -> dict[tuple[int, PassZones], Sequence[Measure]]:
         return {}
 
     @cached_property
     def _measures(self) -> Mapping[str, Measure]:
-        leaves = [leaf for leaf in iter_leaves(self.version.criteria) if isinstance(leaf, MeasuredCriterion)]
+        leaves = [leaf for leaf in iter_leaves(self._criteria) if isinstance(leaf, MeasuredCriterion)]
         return {leaf.measure.key: leaf.measure for leaf in leaves}
 
     def is_behind(self, card: Pass) -> bool:
@@ -156,7 +162,7 @@ class Preview:
             context = context_of(replace(card, measures=derived.states), at_ms)
         else:
             context = context_of(card, at_ms)
-        return segment_id in card.memberships, belongs(segment_id, self.version.criteria, context)
+        return segment_id in card.memberships, belongs(segment_id, self._criteria, context)
 
     def tally(
         self, card: Pass, was_member: bool, is_member: bool, entries: Sequence[Entry] | None = None

@@ -54,7 +54,9 @@ class WorkspaceCache:
         self._histories: dict[str, tuple[LogHistory, float]] = {}
         self._definitions: dict[str, Definitions] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
-        self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
+        # The profile of a workspace with the instant until which it is valid, and the key of its fingerprints.
+        self.profiles: dict[str, tuple[WorkspaceProfile, float]] = {}
+        self.secrets: dict[str, bytes] = {}
 
     async def epochs(self, workspace_id: str, ask: Callable[[], Awaitable[Epochs]]) -> Epochs:
         """Return the epochs of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.

@@ -36,9 +36,8 @@ async def list_versions(business: Business, segment: Segment) -> list[tuple[int,
 async def test_edit_is_made_when_its_time_has_come(business: Business) -> None:
     """Checklist row WH3-01: an edit is scheduled, and the instant of its version is that of its insertion."""
     segment, at = await open_segment(business)
-    await schedule_segment_edit(
-        business.ctx, segment.id, at, criteria=purchases(1), timezone="Asia/Tokyo", notify="EMIT"
-    )
+    this_year = purchases(1, calendar={"unit": "YEAR"})
+    await schedule_segment_edit(business.ctx, segment.id, at, criteria=this_year, timezone="Asia/Tokyo", notify="EMIT")
     business.clock.set(at - timedelta(milliseconds=1))
     await business.run_worker()
     assert await business.read_members(segment) == []

@@ -94,7 +94,7 @@ async def test_key_is_unique_and_an_interrupted_creation_is_finished(
         ({"event": {"operator": "IN", "value": 1}}, ("criteria", "event", "operator"), Code.UNSUPPORTED),
         ({"event": {"value": "NaN"}}, ("criteria", "event", "value"), Code.INVALID),
         ({"event": {"value": 1, "within": {"days": 0}}}, ("criteria", "event", "within", "days"), Code.OUT_OF_RANGE),
-        ({"event": {"value": 1, "calendar": "MONTH"}}, ("criteria", "event", "calendar"), Code.UNSUPPORTED),
+        ({"event": {"value": 1, "calendar": "MONTH"}}, ("criteria", "event", "calendar"), Code.INVALID),
         ({"event": {"metric": "SUM", "value": 1, "currency": "ZZZ"}}, ("criteria", "event", "currency"), Code.UNKNOWN),
         ({"pass": {"field": "shoe", "operator": "EQ", "value": 1}}, ("criteria", "pass", "field"), Code.UNKNOWN),
         ({"segment": {"id": "seg_missing"}}, ("criteria",), Code.UNKNOWN),
@@ -124,9 +124,9 @@ async def test_backfill_continues_after_a_crash(business: Business, monkeypatch:
 async def test_two_edits_of_a_segment_at_once_are_both_stored(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment = await business.create_segment("loyal", purchases(2))
+    segment = await business.create_segment("loyal", purchases(2, calendar={"unit": "MONTH"}))
     interleave(monkeypatch, lambda: update_segment(business.ctx, segment.id, timezone="Asia/Tokyo"))
-    edited = await update_segment(business.ctx, segment.id, criteria=purchases(3))
+    edited = await update_segment(business.ctx, segment.id, criteria=purchases(3, calendar={"unit": "MONTH"}))
     assert (edited.timezone, edited.version) == ("Asia/Tokyo", 3)
 
 

@@ -57,6 +57,7 @@ from app.commands.webhooks.endpoints import (
 )
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.commands.workspaces.keys import create_api_key, revoke_api_key, rotate_api_key
+from app.commands.workspaces.settings import set_local_time
 from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Conflict
 from app.domain.events.event_queries import EventQuery
@@ -445,6 +446,7 @@ async def call_all_queries(business: Business) -> None:
     ):
         await number()
 
+    await set_local_time(ctx, "Europe/Berlin", "SUNDAY")
     till, secret = await create_api_key(ctx, "Till", ("read",))
     keyring = Keyring(ctx.resources)
     await keyring.actor(f"Bearer {secret}")
@@ -765,6 +767,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await Upgrades(db, 100).restate_segments(at)
     await Upgrades(db, 100).build_histories()
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
+    await Upgrades(db, 100).renew_time_zones(at)
     await call_migration(Migration(db))
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)

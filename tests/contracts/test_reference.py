@@ -85,6 +85,7 @@ INTERNAL = frozenset(
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
     app.domain.fold.entries.MAX_BYTES
+    app.domain.definitions.MAX_ZONES_KEPT
     app.domain.fold.entries.MAX_ENTRIES
     app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.messages.unsubscribing.MAX_TOKEN_CHARACTERS

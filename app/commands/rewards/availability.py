@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.commands.context import Context
+from app.commands.definitions import bind_latest
 from app.domain.definitions import iter_event_criteria
 from app.domain.errors import NotFound
 from app.domain.events.event_queries import EventQuery
@@ -93,6 +94,7 @@ async def find_reasons(
     are read.
     """
     now_ms = to_ms(await ctx.now())
+    versions = [each for each in await bind_latest(ctx, versions) if isinstance(each, RewardVersion)]
     context = replace(context_of(card, now_ms), states=await _read_states(ctx, card, versions, now_ms))
     return {
         version.reward_id: why_not(

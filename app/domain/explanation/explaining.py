@@ -60,7 +60,7 @@ def explain_membership(
     card: Pass, definitions: Definitions, segment_id: str, at_ms: int, *, texts: Texts
 ) -> CopyWalk[Explanation | None]:
     """Return the explanation for a pass that was walked to `at_ms`; None if the segment is not in force."""
-    version = definitions.active(card.revision).by_segment.get(segment_id)
+    version = definitions.active_for(card.revision, card.profile).by_segment.get(segment_id)
     if version is None:
         return None
     outlook = yield from look_ahead(card, definitions, segment_id, version.criteria, at_ms, texts=texts)

@@ -18,6 +18,7 @@ from app.domain.segments.criteria import (
     Not,
     SegmentCriterion,
 )
+from app.domain.segments.moments import AnniversaryCriterion, RelativeCriterion
 from app.domain.segments.pass_criteria import PassCriterion
 from app.domain.segments.sequences import SequenceCriterion
 from app.domain.state.distinct import MAX_DISTINCT, MAX_LISTED_VALUES
@@ -28,6 +29,7 @@ from app.domain.values.instants import from_ms
 from app.domain.values.windows import within_dict
 
 from .explaining import Explanation
+from .local_time_texts import moment_text, streak_text, window_text
 from .trees import Part, deciding_leaves
 
 MAX_REASONS = 3
@@ -111,6 +113,11 @@ def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated:
         case PassCriterion():
             value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
             return f"its {leaf.field} {value} (it takes {_asked(leaf.operator, leaf.value, negated=negated)})"
+        case RelativeCriterion() | AnniversaryCriterion():
+            value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
+            asked = moment_text(leaf)
+            article = "no" if negated else "an" if asked.startswith("instant") else "a"
+            return f"its {leaf.field} {value} (it takes {article} {asked})"
         case SegmentCriterion():
             name = names.get(leaf.segment_id, leaf.segment_id)
             return f"it is {'' if part.measured else 'not '}in the segment {name}"
@@ -125,6 +132,8 @@ def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
     events, where = _events_text(leaf.filter), _window_text(leaf, zone)
     match leaf.metric:
         case Metric.COUNT:
+            if leaf.periods is not None and leaf.periods.at_least is not None:
+                return f"its {events} cover {streak_text(leaf.periods.unit, part.measured)}"
             return f"it has {_value_text(part.measured)} {_events_text(leaf.filter, part.measured == 1)}{where}"
         case Metric.SUM:
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
@@ -173,6 +182,8 @@ def _events_text(f: EventFilter, is_single: bool = False) -> str:
 def _window_text(leaf: EventCriterion, zone: ZoneInfo) -> str:
     if leaf.within_ms is not None:
         return _rolling_text(leaf.within_ms)
+    if leaf.periods is not None:
+        return window_text(leaf.periods)
     start_ms, end_ms = leaf.filter.from_ms, leaf.filter.to_ms
     text = "" if start_ms is None else f" from {_instant_text(start_ms, zone)}"
     return text if end_ms is None else f"{text} before {_instant_text(end_ms, zone)}"

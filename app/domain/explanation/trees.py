@@ -23,6 +23,7 @@ from app.domain.segments.criteria import (
     SegmentCriterion,
 )
 from app.domain.segments.evaluation import EvaluationContext, Value, evaluate, measured_value
+from app.domain.segments.moments import AnniversaryCriterion, RelativeCriterion
 from app.domain.segments.pass_criteria import PassCriterion
 from app.domain.segments.sequences import SequenceCriterion
 from app.domain.values.conditions import Operator
@@ -109,6 +110,17 @@ def explain(criteria: Criteria, context: EvaluationContext) -> Part:
                 operator=criteria.operator.value,
                 threshold=criteria.value,
             )
+        case RelativeCriterion() | AnniversaryCriterion():
+            relative = criteria if isinstance(criteria, RelativeCriterion) else None
+            return Part(
+                PartKind.PASS,
+                criteria,
+                holds,
+                measured=measured_value(criteria, context),
+                operator=None if relative is None else relative.operator.value,
+                threshold=criteria.asked,
+                window_ms=None if relative is None else relative.window_at(context.at_ms),
+            )
         case SegmentCriterion():
             return Part(
                 PartKind.SEGMENT,
@@ -122,6 +134,9 @@ def explain(criteria: Criteria, context: EvaluationContext) -> Part:
 
 def window_of(criterion: EventCriterion, at_ms: int) -> tuple[int | None, int | None] | None:
     """Return the first and the last instant of the window of a criterion, both inclusive; None if it has no window."""
+    if criterion.periods is not None:
+        period = criterion.periods.window_at(at_ms)
+        return period.start_ms, period.end_ms - 1
     if criterion.within_ms is not None:
         return at_ms - criterion.within_ms + 1, at_ms
     start_ms, end_ms = criterion.filter.from_ms, criterion.filter.to_ms

@@ -112,7 +112,7 @@ class _Course:
         if self.creation_ms is not None:
             limit_ms = max(limit_ms, created_ms)
             walk.revision = max(walk.revision, walk.definitions.revision_at(created_ms))
-            walk.active = walk.definitions.active(walk.revision)
+            walk.active = walk.definitions.active_for(walk.revision, walk.derived.profile)
         self.timeline, self.limit_ms = timeline, limit_ms
         self.revisions = walk.definitions.after(walk.revision)
         self.index = 0

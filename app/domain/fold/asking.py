@@ -24,7 +24,8 @@ from app.domain.state.numbers import plain_number
 from app.domain.values.periods import period_start_ms
 
 from .lacks import DataMissing
-from .walk import Totals, Walk
+from .totals import Totals
+from .walk import Walk
 
 Match = tuple[int, RuleVersion, Cause]
 """A rule with its rank, and a cause that it matches."""

@@ -205,7 +205,7 @@ class Derived:
             self.states.pop(key, None)
 
     def expire_windows(self, measures: Iterable[Measure], at_ms: int) -> None:
-        """Remove from each window the events that have left it at `at_ms`."""
+        """Remove from each window the events, or the periods, that have left it at `at_ms`."""
         for measure in measures:
             state = self.states.get(measure.key)
             if state is not None:

@@ -24,6 +24,7 @@ from app.domain.passes.profiles import UPDATES
 from app.domain.rules.occurrences import Happened, is_of_merge
 from app.domain.segments.causes import Step
 from app.domain.segments.segments import Version
+from app.domain.segments.workspace_versions import WorkspaceVersion
 from app.domain.tiers.programs import TierProgramVersion
 
 from .asking import Asking
@@ -122,8 +123,8 @@ def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[E
 
 
 def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVersion) -> None:
-    """Put a version into force at the instant. Evaluate all segments and the tier, unless it is a version of a rule."""
-    if not isinstance(version, Version | TierProgramVersion):
+    """Put a version into force at the instant. Evaluate all segments and the tier, unless it is of a rule or reward."""
+    if not isinstance(version, Version | TierProgramVersion | WorkspaceVersion):
         walk.apply_revision(version, at_ms)
         # An event that occurred before the version and comes after it is late: it counts under the version.
         walk.reach(at_ms)

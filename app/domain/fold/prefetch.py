@@ -86,9 +86,10 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
     history = any(e.removes is not None or rebuilds_profile(e, card.evaluated_until_ms) for e in events)
     if not history and card.has_counted:
         history = needs_history(card.lots, card.pending_points, events, card.evaluated_until_ms)
-        existing_keys = definitions.active(card.revision).measure_keys
+        existing_keys = definitions.active_for(card.revision, card.profile).measure_keys
         for version in definitions.after(card.revision):
-            for measure in definitions.active(version.revision).measures:
+            active = definitions.active_for(version.revision, card.profile)
+            for measure in active.measures:
                 if (
                     measure.key not in existing_keys
                     and not measure.can_use_aggregates
@@ -97,10 +98,10 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
                     history = True
             # The walk drops a measure with the revision that stops using it. If a later revision uses the measure
             # again, the walk builds it from the history.
-            existing_keys = definitions.active(version.revision).measure_keys
+            existing_keys = active.measure_keys
     horizon = max([limit_ms, *(effective_ms(event, card.evaluated_until_ms) for event in events)])
     windows = {}
-    for measure in definitions.active(card.revision).measures:
+    for measure in definitions.active_for(card.revision, card.profile).measures:
         after_ms = page_start_ms(measure, card.measures.get(measure.key), card.evaluated_until_ms, horizon)
         if after_ms is not None:
             windows[measure.key] = (measure, after_ms)

@@ -64,7 +64,7 @@ class Recomputation:
             found.append("Its events give other units of redeemed rewards than are stored.")
         if self.is_whole:
             found += [*self._compare_points(), *self._compare_profile()]
-            found += self._compare_measures(definitions.active(self._card.revision).measures)
+            found += self._compare_measures(definitions.active_for(self._card.revision, self._card.profile).measures)
         return found
 
     def _compare_points(self) -> Iterator[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.activities import ENTERED, LEFT, CauseKind
@@ -22,8 +22,7 @@ from app.domain.rules.terms import net_amount
 from app.domain.rules.texts import PlainTexts, Texts
 from app.domain.segments.causes import Step, collect_values, find_cause, find_list_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
-from app.domain.segments.criteria import MeasuredCriterion
-from app.domain.segments.evaluation import EvaluationContext, belongs, earliest_change_ms, next_change_ms
+from app.domain.segments.evaluation import EvaluationContext, TimedLeaf, belongs, earliest_change_ms, next_change_ms
 from app.domain.segments.segments import Version
 from app.domain.state.measures import Total
 from app.domain.state.numbers import plain_number
@@ -34,14 +33,7 @@ from .derived import Derived
 from .entries import NewEntries
 from .prefetch import Family, WindowPage, comes_first
 from .tiers import LATE_CAUSES, TierState
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Points of a pass: the balance, and what was earned in all if a rule asks for it."""
-
-    balance: Decimal
-    earned: Decimal
+from .totals import Totals
 
 
 class Walk:
@@ -68,7 +60,7 @@ class Walk:
         self.members: dict[str, Membership] = dict(card.memberships)
         self.derived = Derived(card, history, pages)
         self.new_entries = NewEntries(card.last_activity, recorded_ms)
-        self.active: ActiveDefinitions = definitions.active(self.revision)
+        self.active: ActiveDefinitions = definitions.active_for(self.revision, card.profile)
         self.tier = TierState(card, self.new_entries)
         self.versions_before: Mapping[str, Version] = {}
         self.program_before = self.active.program
@@ -107,7 +99,7 @@ class Walk:
         With `by_ms`, the result is exact only if it lies at or before `by_ms`. This is faster.
         """
         context = self.context(self.at_ms)
-        leaves: Iterable[MeasuredCriterion] = self.active.event_criteria
+        leaves: Iterable[TimedLeaf] = self.active.timed
         if by_ms is not None:
             lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
             leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
@@ -269,6 +261,8 @@ class Walk:
         """Evaluate all segments after what happened in the step, and emit and return the transitions."""
         at_ms, version = step.at_ms, step.version
         transitions: list[Transition] = []
+        if self.active.zone_fields:  # an event may have changed the zone of the pass, and so its measures
+            self._activate(at_ms)
         self.reach(at_ms)
         if isinstance(version, Version):
             archived = [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]
@@ -301,9 +295,16 @@ class Walk:
 
     def apply_revision(self, version: DefinitionVersion, at_ms: int) -> None:
         """Put a version into force: drop the measures that nothing uses any more, and build the new ones."""
-        keys_before = self.active.measure_keys
         self.revision = version.revision
-        self.active = self.definitions.active(self.revision)
+        self._activate(at_ms)
+
+    def _activate(self, at_ms: int) -> None:
+        """Take the definitions in force for the pass as it is now."""
+        active = self.definitions.active_for(self.revision, self.derived.profile)
+        if active is self.active:
+            return
+        keys_before = self.active.measure_keys
+        self.active = active
         self.derived.drop_measures(keys_before - self.active.measure_keys)
         for measure in self.active.measures:
             if measure.key not in keys_before:

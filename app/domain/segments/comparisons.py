@@ -5,7 +5,8 @@ from __future__ import annotations
 from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import Operator
 
-from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
+from .criteria import Criteria, EventCriterion, iter_leaves
+from .pass_criteria import PassCriterion
 from .sequences import SequenceCriterion
 
 MAX_WALK_COMPARISONS = 50_000
@@ -27,7 +28,7 @@ def count_comparisons(criteria: Criteria) -> int:
         elif isinstance(leaf, SequenceCriterion):
             total += sum(_count_in_filter(step.filter) for step in leaf.steps)
         else:
-            total += 1 if isinstance(leaf, SegmentCriterion) else _count_values(leaf.operator, leaf.value)
+            total += _count_values(leaf.operator, leaf.value) if isinstance(leaf, PassCriterion) else 1
     return total
 
 

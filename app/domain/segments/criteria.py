@@ -8,12 +8,14 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
+from app.domain.state.calendars import LocalPeriods
 from app.domain.state.measures import EventFilter, Measure, MeasureKind
 from app.domain.values.conditions import MEANING, Operator
 from app.domain.values.decimals import canonical
 from app.domain.values.instants import from_ms
 from app.domain.values.windows import within_dict
 
+from .moments import AnniversaryCriterion, RelativeCriterion
 from .pass_criteria import PassCriterion
 from .sequences import SequenceCriterion
 
@@ -63,7 +65,9 @@ THRESHOLDS = (Operator.GTE, Operator.GT, Operator.EQ, Operator.LT, Operator.LTE)
 
 @dataclass(frozen=True)
 class EventCriterion:
-    """Comparison `metric operator value` over the events of a filter, for all time or a rolling window of `within_ms`.
+    """Comparison `metric operator value` over the events of a filter.
+
+    The events are those of all time, of a rolling window of `within_ms`, or of local `periods`.
 
     For DAYS_SINCE_LAST and DAYS_SINCE_FIRST, the value is in days of 24 hours. `meaning` is that of the conditions, as the
     definition was stored with it.
@@ -77,6 +81,7 @@ class EventCriterion:
     within_ms: int | None = None
     never: Never = Never.SINCE_JOINED
     meaning: int = MEANING
+    periods: LocalPeriods | None = None
 
     @cached_property
     def measure(self) -> Measure:
@@ -84,7 +89,9 @@ class EventCriterion:
         if self.metric in DAYS:
             return Measure(self.filter, is_span=True, meaning=self.meaning)
         field = self.summed_field if self.metric in OF_FIELDS else None
-        return Measure(self.filter, field, self.within_ms, meaning=self.meaning, kind=KINDS.get(self.metric))
+        return Measure(
+            self.filter, field, self.within_ms, meaning=self.meaning, kind=KINDS.get(self.metric), periods=self.periods
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the criterion as the store and the API write it."""
@@ -109,6 +116,7 @@ class EventCriterion:
                 "within": None if self.within_ms is None else within_dict(self.within_ms),
                 "between": between,
                 "never": self.never.value,
+                **({} if self.periods is None else self.periods.to_dict()),
             }
         }
 
@@ -167,10 +175,10 @@ class ListCriterion:
         return {"list": True}
 
 
-Criteria = EventCriterion | SequenceCriterion | PassCriterion | SegmentCriterion | All | AnyOf | Not | ListCriterion
 MeasuredCriterion = EventCriterion | SequenceCriterion
 """Criteria on events, each of which one measure answers."""
-Leaf = MeasuredCriterion | PassCriterion | SegmentCriterion
+Leaf = MeasuredCriterion | PassCriterion | SegmentCriterion | RelativeCriterion | AnniversaryCriterion
+Criteria = Leaf | All | AnyOf | Not | ListCriterion
 
 
 def iter_leaves(criteria: Criteria) -> Iterator[Leaf]:

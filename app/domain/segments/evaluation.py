@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
+from app.domain.state.calendars import PeriodValues, Streak, later_values, value_of_periods
 from app.domain.state.completed import Completed
 from app.domain.state.distinct import Distinct
 from app.domain.state.extremes import Extremes
@@ -40,6 +41,7 @@ from .criteria import (
     Not,
     SegmentCriterion,
 )
+from .moments import AnniversaryCriterion, MomentCriterion, RelativeCriterion
 from .pass_criteria import PassCriterion
 from .sequences import SequenceCriterion
 
@@ -49,6 +51,8 @@ _DAY_PLACES = Decimal("1e-8")
 """One unit is less than a millisecond, in days."""
 Value = Number | float | str | bool | None
 """Measured value of a criterion."""
+TimedLeaf = MeasuredCriterion | RelativeCriterion | AnniversaryCriterion
+"""A criterion whose result time alone may change."""
 
 
 @dataclass(slots=True)
@@ -104,6 +108,8 @@ def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
         case ListCriterion():
             # The list of the segment decides, see `belongs`: a pass that is not on it does not belong.
             return False
+        case RelativeCriterion() | AnniversaryCriterion():
+            return criteria.holds(_pass_values(criteria, context), context.at_ms)
     return _matches_pass(criteria, context)
 
 
@@ -119,7 +125,7 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
         case EventCriterion():
             state = _current_state(leaf, context)
             if leaf.metric not in DAYS:
-                measured = _value_of(leaf, state)
+                measured = _value_of(leaf, state, context.at_ms)
                 return measured.value if isinstance(measured, Mean) else measured
             since = _since_ms(leaf, state, context)
             return None if since is None else elapsed_days(max(0, context.at_ms - since))
@@ -127,7 +133,7 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
             return leaf.count_steps(context.states.get(leaf.measure.key), context.at_ms)
         case SegmentCriterion():
             return leaf.segment_id in context.members
-        case PassCriterion():
+        case PassCriterion() | RelativeCriterion() | AnniversaryCriterion():
             values = _pass_values(leaf, context)
             if len(values) > 1:
                 return ", ".join(map(str, values[:MAX_SHOWN_CHARACTERS]))[:MAX_SHOWN_CHARACTERS]
@@ -142,12 +148,14 @@ def elapsed_days(elapsed_ms: int) -> int | float:
     return whole if not rest else float(whole + (Decimal(rest) / DAY_MS).quantize(_DAY_PLACES, ROUND_FLOOR))
 
 
-def next_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> int | None:
+def next_change_ms(leaf: TimedLeaf, context: EvaluationContext) -> int | None:
     """Return the earliest instant after the context's at which the leaf may change by time alone; None for never.
 
     If the list of a window ends before a change, return the instant at which its last listed event leaves. The worker
     then reads the next events of the window.
     """
+    if isinstance(leaf, MomentCriterion):
+        return leaf.next_change_ms(_pass_values(leaf, context), context.at_ms)
     state = context.states.get(leaf.measure.key)
     if isinstance(leaf, SequenceCriterion):
         return leaf.next_change_ms(state, context.at_ms)
@@ -156,6 +164,10 @@ def next_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> int |
         if since is None:
             return None
         return next((since + boundary for boundary in _boundaries(leaf) if since + boundary > context.at_ms), None)
+    if leaf.periods is not None and isinstance(state, PeriodValues | Streak):
+        holds = _satisfies(leaf, value_of_periods(leaf.periods, state, context.at_ms))
+        later = later_values(leaf.periods, state, context.at_ms)
+        return next((at_ms for at_ms, value in later if _satisfies(leaf, value) != holds), None)
     if leaf.within_ms is None or not isinstance(state, Window):
         return _next_change_of_values_ms(leaf, state, context)
     before = _satisfies(leaf, state.value)
@@ -179,7 +191,7 @@ def _next_change_of_values_ms(leaf: EventCriterion, state: State | None, context
         gap, following = state.first_gap, (*state.values[1:], None)
         if gap == 0:
             return context.at_ms
-    before = _satisfies(leaf, _value_of(leaf, state))
+    before = _satisfies(leaf, _value_of(leaf, state, context.at_ms))
     for index, value in enumerate(following):
         is_last_of_instant = index + 1 == end or state.instants[index + 1] != state.instants[index]
         if index + 1 == gap or (is_last_of_instant and _satisfies(leaf, value) != before):
@@ -187,9 +199,13 @@ def _next_change_of_values_ms(leaf: EventCriterion, state: State | None, context
     return None
 
 
-def earliest_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> int | None:
+def earliest_change_ms(leaf: TimedLeaf, context: EvaluationContext) -> int | None:
     """Return a lower bound of `next_change_ms` at little cost; None for never."""
+    if isinstance(leaf, MomentCriterion):
+        return next_change_ms(leaf, context)
     state = context.states.get(leaf.measure.key)
+    if isinstance(leaf, EventCriterion) and leaf.periods is not None and isinstance(state, PeriodValues):
+        return leaf.periods.local.period_at(leaf.periods.unit, context.at_ms).end_ms
     if leaf.within_ms is None or not isinstance(state, Window | Extremes | Distinct) or not state.instants:
         return next_change_ms(leaf, context)
     return context.at_ms if is_exhausted(state) else state.instants[0] + leaf.within_ms
@@ -198,7 +214,7 @@ def earliest_change_ms(leaf: MeasuredCriterion, context: EvaluationContext) -> i
 def _matches_events(leaf: EventCriterion, context: EvaluationContext) -> bool:
     state = _current_state(leaf, context)
     if leaf.metric not in DAYS:
-        return _satisfies(leaf, _value_of(leaf, state))
+        return _satisfies(leaf, _value_of(leaf, state, context.at_ms))
     since = _since_ms(leaf, state, context)
     if since is None:
         is_lower_bound = leaf.operator in (Operator.GTE, Operator.GT)
@@ -216,9 +232,11 @@ def _current_state(leaf: EventCriterion, context: EvaluationContext) -> State | 
     return None if state is None else expire_state(leaf.measure, state, context.at_ms)
 
 
-def _value_of(leaf: EventCriterion, state: State | None) -> Weight | None:
+def _value_of(leaf: EventCriterion, state: State | None, at_ms: int) -> Weight | None:
     """Return the value of a state: 0 for a count or a sum over no events, None for other metrics over no values."""
-    if state is None or isinstance(state, FirstAndLast | Completed):
+    if leaf.periods is not None:
+        return value_of_periods(leaf.periods, state, at_ms) if isinstance(state, PeriodValues | Streak) else 0
+    if state is None or isinstance(state, FirstAndLast | Completed | PeriodValues | Streak):
         return None if leaf.metric in VALUES else 0
     return state.value
 
@@ -278,13 +296,13 @@ def _matches_pass(leaf: PassCriterion, context: EvaluationContext) -> bool:
     return matches != (leaf.operator in POSITIVE)
 
 
-def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[object]:
+def _pass_values(leaf: PassCriterion | MomentCriterion, context: EvaluationContext) -> Sequence[object]:
     """Return the values of a field of the pass: at most one, unless its path meets a list."""
     card, profile = context.card, context.profile
     if leaf.steps:
         return profile.values_at(leaf.root, leaf.steps).values
     value: object
-    if leaf.consent_key is not None:
+    if isinstance(leaf, PassCriterion) and leaf.consent_key is not None:
         consent = profile.consents.get(leaf.consent_key)
         return [] if consent is None else [consent.given]
     match leaf.field:

@@ -35,9 +35,9 @@ def check_criteria_size(criteria: Criteria, max_bytes: int = MAX_CRITERIA_BYTES,
         raise InvalidInput(Code.TOO_LONG, message, *(path or ("criteria",)))
 
 
-def digest_of(criteria: Criteria) -> str:
-    """Return a text that is equal exactly for equal criteria."""
-    text = repr((meaning_of(criteria), criteria.to_dict()))
+def digest_of(criteria: Criteria, *marks: str) -> str:
+    """Return a text that is equal exactly for equal criteria with equal marks."""
+    text = repr((meaning_of(criteria), criteria.to_dict(), *marks))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -33,6 +33,8 @@ from .criteria import (
     SegmentCriterion,
 )
 from .lists import parse_category_name, parse_list, parse_names
+from .local_time import parse_periods
+from .moments import parse_moment
 from .pass_criteria import parse_pass_criterion
 from .sequences import MAX_STEP_DAYS, MAX_STEPS, MIN_STEPS, SequenceCriterion, SequenceStep
 
@@ -109,12 +111,14 @@ def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ..
     if kind == "segment":
         segment_id = parse_text(body.get("id"), *path, "id")
         return SegmentCriterion(segment_id, body.get("member") is not False)
-    return parse_pass_criterion(body, path, stored_meaning=state.stored_meaning)
+    moment = parse_moment(body, path, stored_meaning=state.stored_meaning)
+    return moment or parse_pass_criterion(body, path, stored_meaning=state.stored_meaning)
 
 
 def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path: tuple[str, ...]) -> EventCriterion:
-    if body.get("calendar") is not None:
-        raise InvalidInput(Code.UNSUPPORTED, "Calendar windows are not available; use within.", *path, "calendar")
+    periods = parse_periods(body, path)
+    if periods is not None and periods.at_least is not None:
+        body = {**body, "value": periods.at_least}
     metric = Metric.__members__.get(str(body.get("metric", "COUNT")))
     if metric is None:
         raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Metric)}.", *path, "metric")
@@ -161,6 +165,7 @@ def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path:
         within_ms=within_ms,
         never=never,
         meaning=state.stored_meaning or MEANING,
+        periods=periods,
     )
 
 

@@ -35,6 +35,7 @@ from .criteria import (
 )
 from .evaluation import COMPARE
 from .event_filters import can_match, operands_of
+from .moments import AnniversaryCriterion, MomentCriterion, RelativeCriterion
 from .pass_criteria import CHOICES, Kind, PassCriterion
 from .sequences import SequenceCriterion
 
@@ -176,6 +177,8 @@ def _quantity(leaf: Leaf) -> object:
             return ("sequence", leaf.measure.key, leaf.within_ms)
         case SegmentCriterion():
             return ("segment", leaf.segment_id)
+        case RelativeCriterion() | AnniversaryCriterion():
+            return leaf
     return ("pass", leaf.root, leaf.steps or leaf.field)
 
 
@@ -185,7 +188,8 @@ def _outcomes(leaves: Sequence[Leaf], tiers: Collection[str]) -> set[tuple[bool,
     if isinstance(first, SegmentCriterion):
         members = [leaf.member for leaf in leaves if isinstance(leaf, SegmentCriterion)]
         return {tuple(is_member == member for member in members) for is_member in (True, False)}
-    if isinstance(first, SequenceCriterion):
+    if isinstance(first, SequenceCriterion | MomentCriterion):
+        # They are the same criterion, which holds at some time and does not at another.
         return {(result,) * len(leaves) for result in (True, False)}
     if isinstance(first, EventCriterion):
         return _event_outcomes([leaf for leaf in leaves if isinstance(leaf, EventCriterion)])

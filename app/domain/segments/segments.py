@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.instants import to_ms
@@ -31,6 +31,23 @@ class DefinitionKind(StrEnum):
     TIERS = "tiers"
     REWARD = "reward"
     SEARCHABLE = "searchable"
+    WORKSPACE = "workspace"
+
+
+class SegmentZone(NamedTuple):
+    """Zone of a segment: its own or, if it `inherits`, the one that the workspace had when the version was made.
+
+    `field` is the field of a pass that names its own zone; None without one.
+    """
+
+    timezone: str
+    inherits: bool = False
+    field: str | None = None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the digest of a version has about its zone, beside the zone itself."""
+        return (*(["inherits"] if self.inherits else []), *([] if self.field is None else [self.field]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,7 @@ class Segment:
     """Segment with its labels, and the criteria of its latest version. `revision` is that of the latest version.
 
     `visible_to_passes`: tokens for one pass may see its id, key and name.
+    `inherits_zone`: it has the zone of the workspace. `timezone` is then the one when the version was made.
     """
 
     id: str
@@ -52,6 +70,13 @@ class Segment:
     created_at: datetime
     updated_at: datetime
     visible_to_passes: bool = False
+    inherits_zone: bool = False
+    zone_field: str | None = None
+
+    @property
+    def zone(self) -> SegmentZone:
+        """The zone of the segment."""
+        return SegmentZone(self.timezone, self.inherits_zone, self.zone_field)
 
     @property
     def status(self) -> str:
@@ -75,8 +100,11 @@ class VersionOrigin:
 class Version:
     """Version of a segment's definition, created at the instant `at`. It is in force from its revision on.
 
-    `fires_rules`: rules are asked about the transitions that the change itself causes. `origin` is None if an earlier
-    version of Punchcard stored the version, or an upgrade made it.
+    - `fires_rules`: rules are asked about the transitions that the change itself causes.
+    - `origin`: None if an earlier version of Punchcard stored the version, or an upgrade made it.
+    - `inherits_zone`: the workspace's settings in force give the zone. `timezone` is the one of the workspace when the
+      version was made.
+    - `zone_field`: the field of a pass that names its own zone, such as "fields.timezone"; None without one.
     """
 
     segment_id: str
@@ -89,6 +117,13 @@ class Version:
     at: datetime
     fires_rules: bool = False
     origin: VersionOrigin | None = None
+    inherits_zone: bool = False
+    zone_field: str | None = None
+
+    @property
+    def zone(self) -> SegmentZone:
+        """The zone of the segment, as the version has it."""
+        return SegmentZone(self.timezone, self.inherits_zone, self.zone_field)
 
     @property
     def at_ms(self) -> int:

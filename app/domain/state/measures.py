@@ -9,6 +9,7 @@ These are the states:
   of one instant leave together, so the window holds their sum as one weight.
 - *Extremes* hold the minimum or maximum of a window, and those that follow it when it leaves the window.
 - *Distinct* values are those that occurred last, over all time or in a window.
+- Values of calendar periods, and streaks: see `calendars.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import add_exactly
 from app.domain.values.paths import Steps, split_path
 
+from .calendars import LocalPeriods, PeriodState, PeriodValues, Streak, add_to_periods, expire_periods
 from .completed import Completed
 from .distinct import Distinct, add_values, expire_values, hash_value, merge_values
 from .earned import earned_points, spent_points
@@ -97,7 +99,7 @@ class FirstAndLast:
     last_ms: int
 
 
-State = Total | FirstAndLast | Window | Extremes | Distinct | Completed
+State = Total | FirstAndLast | Window | Extremes | Distinct | Completed | PeriodState
 
 
 class MeasureKind(StrEnum):
@@ -113,7 +115,8 @@ class MeasureKind(StrEnum):
 class Measure:
     """Question about the events of a filter: a count, a sum, a span, or what `kind` says.
 
-    A measure is a count if `summed_field` is None. It is over all time if `within_ms` is None, else over a window.
+    A measure is a count if `summed_field` is None. It is over a rolling window of `within_ms`, over local `periods`, or over
+    all time.
     `meaning` is that of the conditions, as the definition was stored with it.
     """
 
@@ -123,6 +126,7 @@ class Measure:
     is_span: bool = False
     meaning: int = MEANING
     kind: MeasureKind | None = None
+    periods: LocalPeriods | None = None
 
     @cached_property
     def key(self) -> str:
@@ -138,6 +142,8 @@ class Measure:
             text += f", meaning {self.meaning}"
         if self.kind is not None:
             text += f", {self.kind}"
+        if self.periods is not None:
+            text += f", {self.periods!r}"
         return blake2b(text.encode(), digest_size=9).hexdigest()
 
     @property
@@ -185,7 +191,8 @@ class Measure:
     @property
     def can_use_aggregates(self) -> bool:
         """Whether the state follows from the aggregates of the pass, without reading its events."""
-        return not self.filter.reads_events and self.within_ms is None and self.summed_field in (None, "amount")
+        is_over_all_time = self.within_ms is None and self.periods is None
+        return is_over_all_time and not self.filter.reads_events and self.summed_field in (None, "amount")
 
     def join(self, a: Weight, b: Weight) -> Weight:
         """Return the weight of two events together: the sum, or the more extreme of two values."""
@@ -267,6 +274,11 @@ def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -
             if state.first_ms <= at <= state.last_ms
             else FirstAndLast(min(state.first_ms, at), max(state.last_ms, at))
         )
+    if measure.periods is not None:
+        weight = measure.weight(event)
+        assert isinstance(weight, int | Decimal)
+        found = state if isinstance(state, PeriodValues | Streak) else None
+        return add_to_periods(measure.periods, found, at, weight, at_ms)
     if measure.within_ms is not None and at <= at_ms - measure.within_ms:
         return state
     if measure.kind is MeasureKind.DISTINCT:
@@ -288,6 +300,8 @@ def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -
 
 def expire_state(measure: Measure, state: State, at_ms: int) -> State | None:
     """Return the state without the events that have left the window at an instant; None if nothing is left."""
+    if measure.periods is not None and isinstance(state, PeriodValues | Streak):
+        return expire_periods(measure.periods, state, at_ms)
     if measure.within_ms is None:
         return state
     start_ms = at_ms - measure.within_ms

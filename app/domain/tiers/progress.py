@@ -89,4 +89,8 @@ def _describe(leaf: Criteria) -> str:
     if leaf.within_ms is not None:
         [(unit, amount)] = within_dict(leaf.within_ms).items()
         parts.append(f"within {amount} {unit}")
+    if leaf.periods is not None:
+        unit = leaf.periods.unit.value
+        in_row = leaf.periods.at_least is not None
+        parts.append(f"{unit}S in a row" if in_row else f"in {unit} {leaf.periods.offset}")
     return " ".join(parts)

@@ -50,10 +50,16 @@ class Operator(StrEnum):
     CONTAINS = "CONTAINS"
     EXISTS = "EXISTS"
     NOT_EXISTS = "NOT_EXISTS"
+    WITHIN_LAST = "WITHIN_LAST"
+    BEFORE = "BEFORE"
+    AFTER = "AFTER"
 
 
 ORDERED = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
 VALUELESS = frozenset({Operator.EXISTS, Operator.NOT_EXISTS})
+RELATIVE = (Operator.WITHIN_LAST, Operator.BEFORE, Operator.AFTER)
+"""Operators that compare an instant of the pass with now. Conditions have none of them."""
+CONDITION_OPERATORS = tuple(each for each in Operator if each not in RELATIVE)
 POSITIVE: Mapping[Operator, Operator] = {
     Operator.NE: Operator.EQ,
     Operator.NOT_IN: Operator.IN,
@@ -226,6 +232,9 @@ def parse_operator(raw: object, *field: str) -> Operator:
     operator = Operator.__members__.get(str(raw))
     if operator is None:
         raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Operator)}.", *field)
+    if operator in RELATIVE:
+        message = f"{operator} compares an instant of the pass with {{days: N}}; give another operator."
+        raise InvalidInput(Code.UNSUPPORTED, message, *field)
     return operator
 
 

@@ -10,13 +10,25 @@ from .zones import days_of
 
 
 class PeriodUnit(StrEnum):
-    """Calendar period in a rule's or program's time zone. Weeks begin on Monday."""
+    """Calendar period in the time zone of a definition."""
 
     DAY = "DAY"
     WEEK = "WEEK"
     MONTH = "MONTH"
     QUARTER = "QUARTER"
     YEAR = "YEAR"
+
+
+class Weekday(StrEnum):
+    """Day of the week."""
+
+    MONDAY = "MONDAY"
+    TUESDAY = "TUESDAY"
+    WEDNESDAY = "WEDNESDAY"
+    THURSDAY = "THURSDAY"
+    FRIDAY = "FRIDAY"
+    SATURDAY = "SATURDAY"
+    SUNDAY = "SUNDAY"
 
 
 def period_start_ms(unit: PeriodUnit, zone: ZoneInfo, at_ms: int) -> int:
@@ -32,7 +44,7 @@ def period_end_ms(unit: PeriodUnit, plus: int, zone: ZoneInfo, at_ms: int) -> in
     """
     days = days_of(zone)
     _, after = period_days(days.day_of(at_ms), unit)
-    return days.start_ms(_add_periods(after, unit, plus))
+    return days.start_ms(add_periods(after, unit, plus))
 
 
 def days_end_ms(count: int, zone: ZoneInfo, at_ms: int) -> int:
@@ -57,10 +69,10 @@ def period_days(day: date, unit: PeriodUnit, week_start: int = 0) -> tuple[date,
             first = day.replace(day=1, month=(day.month - 1) // 3 * 3 + 1)
         case PeriodUnit.YEAR:
             first = day.replace(day=1, month=1)
-    return first, _add_periods(first, unit, 1)
+    return first, add_periods(first, unit, 1)
 
 
-def _add_periods(first: date, unit: PeriodUnit, count: int) -> date:
+def add_periods(first: date, unit: PeriodUnit, count: int) -> date:
     """Return the first day of the period that is `count` periods after the one that begins on `first`."""
     match unit:
         case PeriodUnit.DAY:

@@ -10,14 +10,19 @@ from array import array
 from bisect import bisect_right
 from datetime import date, datetime, timedelta
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
 
 from app.domain.errors import Code, InvalidInput
 
 from .instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 
+# All processes must compute the same days. The zones of a system may be of another version than the package.
+reset_tzpath(())
+TZDATA_VERSION = version("tzdata")
+"""The version of the package with the time zone data that this process uses."""
 UTC = ZoneInfo("UTC")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _NO_PLACE = frozenset({"Factory"})

@@ -7,17 +7,15 @@ from decimal import Decimal
 
 import strawberry
 
-from app.domain.rules.effects import Rounding
-from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
-from app.domain.rules.triggers import TierChange
-from app.domain.values.periods import PeriodUnit
+from app.domain.rules.rules import OnCorrection
+from app.domain.values.periods import PeriodUnit, Weekday
 from app.graphql.segments.criteria import SegmentCriteria
 from app.graphql.segments.sequences import MetadataCriteria
 from app.graphql.segments.windows import FixedWindowCriteria, RollingWindowCriteria
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.scalars import JSON
 
-from .enums import Weekday
+from .enums import OnHistorical, Rounding, RuleStatus, TierChange
 
 
 @strawberry.type(name="EventTrigger")

@@ -12,6 +12,7 @@ from app.domain.rules.parsing_triggers import WEEKDAYS, format_time
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
 from app.domain.values.instants import from_ms
+from app.domain.values.periods import Weekday
 from app.graphql.segments.criteria import criteria_of
 from app.graphql.segments.sequences import MetadataCriteria
 from app.graphql.segments.windows import fixed_window_of, rolling_window_of
@@ -40,7 +41,6 @@ from .content import (
     TierTriggerContent,
     UpdatePassEffect,
 )
-from .enums import Weekday
 
 
 def content_of(version: RuleVersion) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Enums of rules."""
+"""Enums of rules, as the schema publishes them."""
 
 from __future__ import annotations
-
-from enum import StrEnum
 
 from app.domain.rules.effects import Rounding
 from app.domain.rules.rules import OnHistorical, RuleStatus
 from app.domain.rules.triggers import TierChange
 from app.graphql.types.enums import describe_enum
+
+__all__ = ["OnHistorical", "Rounding", "RuleStatus", "TierChange"]
 
 describe_enum(
     RuleStatus,
@@ -46,18 +46,3 @@ describe_enum(
         "PROLONGED": "The pass kept its tier for another period.",
     },
 )
-
-
-class Weekday(StrEnum):
-    """Day of the week."""
-
-    MONDAY = "MONDAY"
-    TUESDAY = "TUESDAY"
-    WEDNESDAY = "WEDNESDAY"
-    THURSDAY = "THURSDAY"
-    FRIDAY = "FRIDAY"
-    SATURDAY = "SATURDAY"
-    SUNDAY = "SUNDAY"
-
-
-describe_enum(Weekday, "Weekday", {day: f"{day.title()}, from midnight to midnight." for day in Weekday})

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import strawberry
 
-from app.domain.rules.effects import Rounding
-from app.domain.rules.triggers import TierChange
-from app.domain.values.periods import PeriodUnit
+from app.domain.values.periods import PeriodUnit, Weekday
 from app.graphql.segments.windows import RollingWindow
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.ids import names_segment
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
 
-from .enums import Weekday
+from .enums import Rounding, TierChange
 
 
 @strawberry.input

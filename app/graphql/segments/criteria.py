@@ -15,10 +15,22 @@ from app.domain.segments.criteria import Criteria
 from app.graphql.types.enums import ComparisonOperator, EventCategory, EventMetric, NeverHandling
 from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.ids import given_id, names_segment, segment_field, to_global_id
-from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
+from app.graphql.types.scalars import RawDateTime, RawDecimal
 
+from .pass_criteria import PassCriteria, PassCriterion, pass_criteria_of
 from .sequences import MetadataCriteria, SequenceCriteria, SequenceCriterion, metadata_criteria, sequence_criteria
-from .windows import FixedWindowCriteria, RollingWindow, RollingWindowCriteria, rolling_window
+from .windows import (
+    CalendarWindow,
+    CalendarWindowCriteria,
+    ConsecutiveUnits,
+    ConsecutiveUnitsCriteria,
+    FixedWindowCriteria,
+    RollingWindow,
+    RollingWindowCriteria,
+    calendar_window,
+    consecutive_units,
+    rolling_window,
+)
 
 
 @strawberry.input
@@ -68,9 +80,10 @@ class EventCriterion:
         default=ComparisonOperator.GTE,
         description="Comparison with `value`: `GTE`, `GT`, `EQ`, `LT` or `LTE`. Default: `GTE`.",
     )
-    value: RawDecimal = strawberry.field(
+    value: RawDecimal | None = strawberry.field(
+        default=None,
         description="Number to compare with. For `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`: days of 24 hours, from 0 "
-        "to 36,600. For `COUNT_DISTINCT`: at most 100."
+        "to 36,600. For `COUNT_DISTINCT`: at most 100. Required without `consecutive`.",
     )
     within: RollingWindow | None = strawberry.field(
         default=None,
@@ -80,30 +93,19 @@ class EventCriterion:
     between: FixedWindow | None = strawberry.field(
         default=None, description="Fixed window that the events must lie in. Default: all time."
     )
+    calendar: CalendarWindow | None = strawberry.field(
+        default=None,
+        description="Calendar period that the events must lie in, for `COUNT` and `SUM`. Not allowed with `within` or "
+        "`between`.",
+    )
+    consecutive: ConsecutiveUnits | None = strawberry.field(
+        default=None,
+        description="Streak of units in a row with a matching event. Leave `metric`, `operator`, `value` and windows out.",
+    )
     never: NeverHandling = strawberry.field(
         default=NeverHandling.SINCE_JOINED,
         description="Result of `DAYS_SINCE_LAST` with `GTE` or `GT` for a pass without a matching event. Default: "
         "`SINCE_JOINED`. With other operators, such a pass does not match.",
-    )
-
-
-@strawberry.input
-class PassCriterion:
-    """Comparison of a value of the pass itself with `value`."""
-
-    field: str = strawberry.field(
-        description='Value of the pass: "fields.<path>", "metadata.<path>", "holder.<name>", "consent.<key>", '
-        '"pointsBalance", "tier", "status", "kind", "createdAt", "installedAt", "updatedAt" or "externalId". Paths are '
-        "read as in `MetadataCondition`. A consent is true if it is given, and false if it was taken back."
-    )
-    operator: ComparisonOperator = strawberry.field(
-        default=ComparisonOperator.EQ, description="Comparison with `value`. Default: `EQ`."
-    )
-    value: JSONValue | None = strawberry.field(
-        default=None,
-        description="Value to compare with: a text, a number or a boolean; for instants, RFC 3339 text. It is of the "
-        "kind that the field has. A list of 1 to 100 of these for `IN` and `NOT_IN`. Ignored by `EXISTS` and "
-        "`NOT_EXISTS`.",
     )
 
 
@@ -210,18 +212,15 @@ class EventCriteria:
     between: FixedWindowCriteria | None = strawberry.field(
         description="Fixed window that the events must lie in. Null means all time."
     )
+    calendar: CalendarWindowCriteria | None = strawberry.field(
+        description="Calendar period that the events must lie in. Null without one."
+    )
+    consecutive: ConsecutiveUnitsCriteria | None = strawberry.field(
+        description="Streak of units in a row with a matching event. `value` has their number, too. Null without one."
+    )
     never: NeverHandling = strawberry.field(
         description="Result of `DAYS_SINCE_LAST` with `GTE` or `GT` for a pass without a matching event."
     )
-
-
-@strawberry.type
-class PassCriteria:
-    """Comparison of a value of the pass itself with `value`."""
-
-    field: str = strawberry.field(description='Value of the pass, for example "pointsBalance" or "fields.<name>".')
-    operator: ComparisonOperator = strawberry.field(description="Comparison with `value`.")
-    value: JSONValue | None = strawberry.field(description="Value to compare with. Null for `EXISTS` and `NOT_EXISTS`.")
 
 
 @strawberry.type
@@ -285,11 +284,7 @@ def _criteria_node(raw: Mapping[str, Any]) -> SegmentCriteria:
         case "sequence":
             return SegmentCriteria(sequence=sequence_criteria(body))
         case "pass":
-            return SegmentCriteria(
-                pass_=PassCriteria(
-                    field=body["field"], operator=ComparisonOperator(body["operator"]), value=body["value"]
-                )
-            )
+            return SegmentCriteria(pass_=pass_criteria_of(body))
     member = MemberCriteria(id=strawberry.ID(to_global_id("Segment", body["id"])), member=body["member"])
     return SegmentCriteria(segment=member)
 
@@ -310,6 +305,8 @@ def _event_criteria(body: Mapping[str, Any]) -> EventCriteria:
         between=None
         if between is None
         else FixedWindowCriteria(from_=_parse_stored_instant(between["from"]), to=_parse_stored_instant(between["to"])),
+        calendar=calendar_window(body.get("calendar")),
+        consecutive=consecutive_units(body.get("consecutive")),
         never=NeverHandling(body["never"]),
     )
 

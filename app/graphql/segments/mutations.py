@@ -41,8 +41,13 @@ class CreateSegmentInput:
     criteria: CriteriaInput = strawberry.field(description="Criteria that decide which passes belong to the segment.")
     timezone: str | None = strawberry.field(
         default=None,
-        description='IANA time zone of the segment, for example "Europe/Berlin". Default: the time zone of the '
-        "workspace. No criterion depends on it: days have 24 hours.",
+        description='IANA time zone of `calendar` and `consecutive`, for example "Europe/Berlin". Refused for criteria '
+        "without them. Default: the time zone of the workspace, also after it changes.",
+    )
+    zone_field: str | None = strawberry.field(
+        default=None,
+        description='Field of a pass that names its own IANA time zone, for example "fields.timezone". Passes whose field '
+        "has no such name take `timezone`. Refused for criteria that do not depend on local time.",
     )
     notify: SegmentNotification = strawberry.field(
         default=SegmentNotification.SILENT,
@@ -65,7 +70,12 @@ class UpdateSegmentInput:
     criteria: CriteriaInput | None = strawberry.field(
         default=None, description="New criteria. They replace the old ones as a whole."
     )
-    timezone: str | None = strawberry.field(default=None, description="New IANA time zone.")
+    timezone: str | None = strawberry.field(
+        default=None, description="New IANA time zone. Refused for criteria that do not depend on it."
+    )
+    zone_field: str | None = strawberry.field(
+        default=None, description="New field that names the time zone of a pass. An empty text removes it."
+    )
     notify: SegmentNotification = strawberry.field(
         default=SegmentNotification.SILENT,
         description="Whether the feed shows the entries and exits that this change causes. Default: `SILENT`.",
@@ -84,7 +94,7 @@ class UpdateSegmentInput:
         default=None,
         description="Instant of the next 366 days at which a worker changes criteria and time zone. Until then, "
         "`Segment.scheduledEdit` has the edit. Another scheduled edit replaces it, and `withdrawSegmentEdit` deletes it. "
-        "`name`, `description` and `visibleToPasses` are refused then: they change at once. Default: now.",
+        "`name`, `description`, `visibleToPasses` and `zoneField` are refused then: they change at once. Default: now.",
     )
 
 
@@ -173,6 +183,7 @@ async def create_segment(
             input.timezone,
             input.notify.value,
             visible_to_passes=input.visible_to_passes,
+            zone_field=input.zone_field,
         )
     except Refused as refused:
         return CreateSegmentPayload(user_errors=user_errors(refused.problems))
@@ -203,6 +214,7 @@ async def update_segment(
             notify=input.notify.value,
             fire_rules=input.fire_rules,
             visible_to_passes=input.visible_to_passes,
+            zone_field=input.zone_field,
         )
     except Refused as refused:
         return UpdateSegmentPayload(user_errors=user_errors(refused.problems))
@@ -216,7 +228,7 @@ async def _schedule(
     info: Info, segment_id: str, input: UpdateSegmentInput, criteria: Mapping[str, object] | None
 ) -> UpdateSegmentPayload:
     labels = {"name": input.name, "description": input.description, "visibleToPasses": input.visible_to_passes}
-    for name, value in labels.items():
+    for name, value in (*labels.items(), ("zoneField", input.zone_field)):
         if value is not None:
             message = f"`{name}` changes at once. Send it in a call without `scheduledAt`."
             raise InvalidInput(Code.UNSUPPORTED, message, name)

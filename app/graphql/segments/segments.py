@@ -8,6 +8,7 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.segment_zones import zone_of
 from app.domain.actors import READ
 from app.domain.passes import passes
 from app.domain.segments import segments as domain
@@ -82,15 +83,20 @@ class Segment(Node):
         "description makes none. `versions` has all of them."
     )
     status: SegmentStatus = strawberry.field(description="State of the segment.")
-    timezone: str = strawberry.field(
-        description="IANA time zone of the segment. No criterion depends on it: days have 24 hours."
-    )
     visible_to_passes: bool = strawberry.field(
         description="Whether tokens of `createPassToken` see that their pass is in the segment, with its id, key and name."
+    )
+    zone_field: str | None = strawberry.field(
+        description="Field of a pass that names its own time zone. Null without one."
     )
     created_at: datetime = strawberry.field(description="Instant at which the segment was created.")
     updated_at: datetime = strawberry.field(description="Instant of the last change of the segment.")
     stored: strawberry.Private[domain.Segment]
+
+    @strawberry.field
+    async def timezone(self, info: Info) -> str:
+        """IANA time zone of the segment: its own, or that of the workspace. Criteria on local time use it."""
+        return await zone_of(info.context.commands, self.stored)
 
     @strawberry.field
     async def member_count(self, info: Info) -> int:
@@ -193,8 +199,8 @@ def segment_of(segment: domain.Segment) -> Segment:
         criteria=criteria_of(segment.criteria),
         version=segment.version,
         status=SegmentStatus(segment.status),
-        timezone=segment.timezone,
         visible_to_passes=segment.visible_to_passes,
+        zone_field=segment.zone_field,
         created_at=segment.created_at,
         updated_at=segment.updated_at,
         stored=segment,

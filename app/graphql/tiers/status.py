@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import strawberry
 
+from app.commands.definitions import bind_latest
 from app.domain.passes.passes import Pass
 from app.domain.segments.evaluation import context_of
 from app.domain.segments.segments import TIER_PROGRAM
@@ -75,7 +76,9 @@ async def find_pass_tier(context: RequestContext, card: Pass) -> PassTier | None
 
 
 async def _find_progress(context: RequestContext, card: Pass, program: TierProgramVersion) -> TierProgress | None:
-    tier: Tier | None = next_tier(program, card.tier_key)
+    [bound] = await bind_latest(context.commands, [program])
+    assert isinstance(bound, TierProgramVersion)
+    tier: Tier | None = next_tier(bound, card.tier_key)
     if tier is None:
         return None
     measures = await context.load.measures.load(card.id) or {}

@@ -24,7 +24,7 @@ from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Metric, Never
 from app.domain.state.statistics import Period
 from app.domain.values.conditions import Operator
-from app.domain.values.periods import PeriodUnit
+from app.domain.values.periods import PeriodUnit, Weekday
 
 
 def describe_enum(enum: type[Enum], name: str, values: Mapping[str, str]) -> None:
@@ -95,6 +95,10 @@ describe_enum(
         "a sign such as `.` counts twice.",
         "EXISTS": "The value exists and is not null. The condition takes no `value`.",
         "NOT_EXISTS": "The value is absent or null. The condition takes no `value`.",
+        "WITHIN_LAST": "Only for instants of a pass: it lies in the last N days of 24 hours, with the `value` `{days: N}`.",
+        "BEFORE": "Only for instants of a pass: N days of 24 hours have passed since it, with the `value` `{days: N}`. "
+        "Negative days lie ahead.",
+        "AFTER": "The opposite of `BEFORE`, for an instant that exists.",
     },
 )
 EventMetric = Metric
@@ -127,12 +131,13 @@ describe_enum(
     "PeriodUnit",
     {
         "DAY": "A day, from midnight.",
-        "WEEK": "A week, from midnight of Monday.",
+        "WEEK": "A week, from midnight of Monday. In criteria: of the weekday on which weeks of the workspace begin.",
         "MONTH": "A month, from its first day.",
         "QUARTER": "A quarter, from the first day of January, April, July or October.",
         "YEAR": "A year, from January 1.",
     },
 )
+describe_enum(Weekday, "Weekday", {day: f"{day.title()}, from midnight to midnight." for day in Weekday})
 describe_enum(
     OnCorrection,
     "CorrectionHandling",

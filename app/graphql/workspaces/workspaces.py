@@ -8,6 +8,8 @@ import strawberry
 
 from app.commands.events.event_types import allows_negative_balance, event_types
 from app.commands.workspaces.searchable import read_searchable
+from app.commands.workspaces.settings import WEEKDAYS
+from app.domain.values.periods import Weekday
 from app.graphql.context import Info, RequestContext
 from app.graphql.events.event_types import Acceptance
 from app.graphql.types.ids import to_global_id
@@ -28,6 +30,7 @@ class Workspace(Node):
         description="IANA name of the workspace's time zone, for example `Europe/Berlin`. Calendar "
         "periods, imports and new segments use it by default."
     )
+    week_start: Weekday = strawberry.field(description="Day on which weeks begin.")
     created_at: datetime = strawberry.field(description="Time of creation.")
 
     @strawberry.field
@@ -74,6 +77,7 @@ async def own_workspace(context: RequestContext) -> Workspace:
         name=profile.name,
         currency=profile.currency,
         timezone=profile.timezone,
+        week_start=WEEKDAYS[profile.week_start],
         created_at=profile.created_at,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from app.domain.definitions import DefinitionVersion, kind_of, summarize
+from app.domain.definitions import DefinitionVersion
 from app.domain.passes.searchable import SearchableVersion
 from app.domain.rewards.rewards import RewardVersion
 from app.domain.rewards.writing import digest_of_reward
@@ -16,7 +16,9 @@ from app.domain.rules.rules import RuleVersion
 from app.domain.rules.writing import digest_of_rule
 from app.domain.segments.limits import digest_of
 from app.domain.segments.segments import DefinitionKind, SegmentVersion, Version, VersionOrigin, VersionSummary
+from app.domain.segments.workspace_versions import WorkspaceVersion
 from app.domain.tiers.programs import TierProgramVersion
+from app.domain.version_summaries import kind_of, summarize
 from app.store.mongo.queries import Doc
 
 from .criteria import criteria_from_doc, criteria_to_doc
@@ -32,7 +34,7 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
     """Return the document of a version; {workspace, rev} is unique."""
     match version:
         case Version():
-            content, digest = _segment_to_doc(version), digest_of(version.criteria)
+            content, digest = _segment_to_doc(version), digest_of(version.criteria, *version.zone.marks)
         case TierProgramVersion():
             content = program_to_doc(version)
             digest = _digest(content)
@@ -41,6 +43,11 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
             content, digest = rule_version_to_doc(version), digest_of_rule(version)
             content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
             content |= {"announces": True} if version.announces else {}
+        case WorkspaceVersion():
+            content = {"week_start": version.week_start, "tzdata": version.tzdata}
+            digest = version.digest
+            owner = workspace_id.removeprefix("ws_")
+            content |= {"_id": f"ver_{owner}_{version.subject_id}_{version.version}"}
         case RewardVersion():
             content, digest = reward_version_to_doc(version), digest_of_reward(version)
             content |= {"_id": f"ver_{version.reward_id}_{version.version}"}
@@ -79,6 +86,15 @@ def definition_from_doc(doc: Doc) -> DefinitionVersion:
             return reward_version_from_doc(doc)
         case DefinitionKind.SEARCHABLE:
             return SearchableVersion(doc["rev"], doc["version"], doc["at"], paths=tuple(doc["paths"]))
+        case DefinitionKind.WORKSPACE:
+            return WorkspaceVersion(
+                revision=doc["rev"],
+                version=doc["version"],
+                at=doc["at"],
+                timezone=doc["timezone"],
+                week_start=doc["week_start"],
+                tzdata=doc["tzdata"],
+            )
     raise ValueError(f"Definition {doc['_id']} is of the kind {doc['kind']!r}, which this version does not know.")
 
 
@@ -128,6 +144,8 @@ def segment_version_from_doc(doc: Doc) -> Version:
         at=doc["at"],
         fires_rules=doc.get("fires_rules", False),
         origin=_origin_from_doc(doc["origin"]) if "origin" in doc else None,
+        inherits_zone=doc.get("inherits_zone", False),
+        zone_field=doc.get("zone_field"),
     )
 
 
@@ -153,6 +171,8 @@ def _segment_to_doc(version: Version) -> Doc:
         "notify": version.notify,
         **({"fires_rules": True} if version.fires_rules else {}),
         **({} if version.origin is None else {"origin": _origin_to_doc(version.origin)}),
+        **({"inherits_zone": True} if version.inherits_zone else {}),
+        **({} if version.zone_field is None else {"zone_field": version.zone_field}),
     }
 
 

@@ -13,6 +13,7 @@ from app.domain.events.events import SPEND_CATEGORY, Category
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
+from app.domain.state.calendars import PeriodValues, Streak
 from app.domain.state.completed import Completed, Key
 from app.domain.state.distinct import Distinct
 from app.domain.state.extremes import Extremes
@@ -152,9 +153,14 @@ def _aggregate_from_doc(doc: Doc) -> Aggregate:
 def state_to_doc(state: State) -> Doc:
     """Return the document of a measure's state.
 
-    {t} is a total, {f, l} first and last instant, {v, i, w, m} a window, {x, i, g, u} extremes with the indexes of gaps and
-    whether the greatest value is sought, {h, i} distinct values, and {s, e} the steps of a sequence and its latest events. A
-    mean is a list of its sum and its count.
+    - {t}: a total. A mean is a list of its sum and its count.
+    - {f, l}: the first and the last instant.
+    - {v, i, w, m}: a window.
+    - {x, i, g, u}: extremes, with the indexes of gaps and whether the greatest value is sought.
+    - {h, i}: distinct values.
+    - {s, e}: the steps of a sequence, and its latest events.
+    - {p, w}: calendar periods.
+    - {k, b}: a streak.
     """
     match state:
         case Total(value):
@@ -179,6 +185,10 @@ def state_to_doc(state: State) -> Doc:
             return {"s": list(map(_key_to_bson, steps)), "e": list(map(_key_to_bson, seen))}
         case Distinct(hashes, instants):
             return {"h": list(hashes), "i": list(instants)}
+        case PeriodValues(firsts, values):
+            return {"p": list(firsts), "w": list(map(to_bson, values))}
+        case Streak(last, bits):
+            return {"k": last, "b": bits}
 
 
 def state_from_doc(doc: Doc) -> State:
@@ -195,6 +205,10 @@ def state_from_doc(doc: Doc) -> State:
         return Completed(tuple(map(_key_from_bson, doc["s"])), tuple(map(_key_from_bson, doc["e"])))
     if "h" in doc:
         return Distinct(tuple(doc["h"]), tuple(doc["i"]))
+    if "p" in doc:
+        return PeriodValues(tuple(doc["p"]), tuple(map(_number_from_bson, doc["w"])))
+    if "k" in doc:
+        return Streak(doc["k"], doc["b"])
     return Window(
         value=_weight_from_bson(doc["v"]),
         instants=tuple(doc["i"]),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from app.domain.definitions import Definitions
 from app.domain.segments.restating import changes_meaning, restate
-from app.domain.segments.segments import SILENT, Version
+from app.domain.segments.segments import SILENT, DefinitionKind, Version
+from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, WorkspaceVersion
 from app.domain.values.conditions import MEANING
+from app.domain.values.zones import TZDATA_VERSION
 from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.workspace.workspace import Workspace
 
@@ -18,6 +21,8 @@ _READING = "react_reads_on"
 """The document in `constants` that says that react has a position in every workspace of an earlier version."""
 _HISTORIES = "segment_histories"
 """The document in `constants` that says that the history of segments is written in every workspace of an earlier version."""
+_TIME_ZONES = "time_zones"
+"""The document in `constants` with the version of the time zone data that the settings of all workspaces have."""
 _WORKSPACES_READ = 1_000
 """Workspaces that are read at once."""
 
@@ -78,6 +83,23 @@ class Upgrades(ErrorTranslating):
             last_id = ids[-1]
         await self._db["constants"].update_one({"_id": _HISTORIES}, {"$set": {"value": 1}}, upsert=True)
 
+    async def renew_time_zones(self, now: datetime) -> int:
+        """Store the settings of each workspace anew if this process has other time zone data, and return their number.
+
+        Definitions on local time are then evaluated by it. The changes that this causes are silent. Safe to run from
+        several processes at once. A call without other data takes one round trip. Indexes: _id, {workspace, subject, rev}.
+        """
+        done = await self._db["constants"].find_one({"_id": _TIME_ZONES})
+        if done is not None and done["value"] == TZDATA_VERSION:
+            return 0
+        renewed, last_id = 0, ""
+        while ids := await self._workspaces_after(last_id):
+            for workspace_id in ids:
+                renewed += await _renew_settings(Workspace(self._db, workspace_id, self._in_chunk), now)
+            last_id = ids[-1]
+        await self._db["constants"].update_one({"_id": _TIME_ZONES}, {"$set": {"value": TZDATA_VERSION}}, upsert=True)
+        return renewed
+
     async def _workspaces_after(self, last_id: str) -> list[str]:
         found = self._db["workspaces"].find({"_id": {"$gt": last_id}}, {"_id": 1}).sort("_id", 1)
         return [doc["_id"] for doc in await found.limit(_WORKSPACES_READ).to_list(None)]
@@ -96,9 +118,30 @@ class Upgrades(ErrorTranslating):
                 version=before.version + 1,
                 criteria=restate(before.criteria),
                 timezone=before.timezone,
+                inherits_zone=before.inherits_zone,
+                zone_field=before.zone_field,
                 archived=False,
                 notify=SILENT,
                 at=max(now, definitions.versions[-1].at),
             )
             # Another process may have taken the revision. The definitions are then read again.
             restated += await workspace.definitions.insert(version)
+
+
+async def _renew_settings(workspace: Workspace, now: datetime) -> bool:
+    """Store the settings of a workspace with the time zone data of this process; False if they have them, or are none."""
+    while True:
+        before = await workspace.definitions.latest(DefinitionKind.WORKSPACE, WORKSPACE_SETTINGS)
+        if not isinstance(before, WorkspaceVersion) or before.tzdata == TZDATA_VERSION:
+            return False
+        latest = (await workspace.definitions.summaries())[-1]
+        version = replace(
+            before,
+            revision=latest.revision + 1,
+            version=before.version + 1,
+            at=max(now, latest.at),
+            tzdata=TZDATA_VERSION,
+        )
+        # Another call may have taken the revision. The definitions are then read again.
+        if await workspace.definitions.insert(version):
+            return True

@@ -119,6 +119,8 @@ def _segment_from_docs(doc: Doc, version: Doc) -> Segment:
         description=labels.description,
         criteria=criteria_from_doc(version),
         timezone=version["timezone"],
+        inherits_zone=version.get("inherits_zone", False),
+        zone_field=version.get("zone_field"),
         version=version["version"],
         revision=version["rev"],
         archived=version["archived"],

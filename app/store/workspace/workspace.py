@@ -51,7 +51,15 @@ from .segments import SegmentQueries
 from .stock import StockQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import begin_token_epoch, read_epochs, read_log_history, read_profile, read_secret, write_nothing
+from .workspaces import (
+    begin_token_epoch,
+    read_epochs,
+    read_log_history,
+    read_profile,
+    read_secret,
+    set_local_time,
+    write_nothing,
+)
 
 
 class Workspace(ErrorTranslating):
@@ -203,6 +211,10 @@ class Workspace(ErrorTranslating):
     async def profile(self) -> WorkspaceProfile:
         """Return the profile of the workspace. Raises NotFound if the workspace does not exist."""
         return await read_profile(self._db, self.id)
+
+    async def set_local_time(self, timezone: str, week_start: int) -> None:
+        """Set the zone and the start of weeks, 0 (Monday) to 6 (Sunday). Safe to repeat."""
+        await set_local_time(self._db, self.id, timezone, week_start)
 
     async def secret(self) -> bytes:
         """Return the key of the fingerprints, created with the workspace and never rotated. Raises NotFound."""

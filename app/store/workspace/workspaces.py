@@ -32,6 +32,13 @@ async def read_profile(db: Database, workspace_id: str) -> WorkspaceProfile:
     return _profile_from_doc(await _read_workspace(db, workspace_id))
 
 
+async def set_local_time(db: Database, workspace_id: str, timezone: str, week_start: int) -> None:
+    """Set the zone and the start of weeks of a workspace. Safe to repeat. Index: _id."""
+    changes = {"timezone": timezone, "week_start": week_start}
+    with translating_errors():
+        await db["workspaces"].update_one({"_id": workspace_id}, {"$set": changes})
+
+
 def _profile_from_doc(doc: Doc) -> WorkspaceProfile:
     return WorkspaceProfile(
         id=doc["_id"],

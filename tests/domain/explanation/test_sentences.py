@@ -35,7 +35,8 @@ def reason(criteria: dict[str, Any], card: Pass) -> str:
     simulation.pending = [purchase_event(1, START), purchase_event(2, START + DAY_MS)]
     at_ms = START + 3 * DAY_MS
     simulation.fold(at_ms)
-    tree = explain(parse_criteria(criteria, "USD"), context_of(simulation.card, at_ms))
+    [version] = definitions.latest_active.versions
+    tree = explain(version.criteria, context_of(simulation.card, at_ms))
     found = Explanation(simulation.card, at_ms, tree.holds, tree, Outlook(None, at_ms, (), instants=0), timezone="UTC")
     text = sentence_of(found, "S", {"seg_x": "VIP"}).removesuffix(".")
     return text.partition(", because ")[2].partition(", and that stays so")[0]
@@ -76,6 +77,19 @@ def reason(criteria: dict[str, Any], card: Pass) -> str:
         (purchases(between={"from": "1970-01-01T00:00:00Z", "to": "1971-02-03T04:05:00Z"}),
          "it has 0 purchase events from 1 January 1970 at 00:00 (UTC) before 3 February 1971 at 04:05 (UTC) "
          "(it takes at least 1)"),
+        (purchases(value=2, calendar={"unit": "DAY", "offset": -3}),
+         "it has 1 purchase event in the day 3 days before today (it takes at least 2)"),
+        (purchases(calendar={"unit": "MONTH"}), "it has 2 purchase events in this month (it takes at least 1)"),
+        (purchases(calendar={"unit": "WEEK", "offset": -1}),
+         "it has 0 purchase events in the week before this one (it takes at least 1)"),
+        (purchases(consecutive={"unit": "WEEK", "atLeast": 3}),
+         "its purchase events cover 1 week in a row (it takes at least 3)"),
+        (of_pass("createdAt", "WITHIN_LAST", {"days": 1}),
+         "its createdAt is 1972-09-27 00:00:00+00:00 (it takes an instant in the last day)"),
+        ({"not": of_pass("createdAt", "AFTER", {"days": -2})},
+         "its createdAt is 1972-09-27 00:00:00+00:00 (it takes no instant after 2 days from now)"),
+        ({"pass": {"anniversary": {"field": "createdAt", "unit": "MONTH", "nth": 2, "forDays": 7}}},
+         "its createdAt is 1972-09-27 00:00:00+00:00 (it takes a monthly anniversary number 2 in the last 7 days)"),
         (of_pass("fields.city", "IN", ["Rome", "Oslo", "Kyiv", "Lima"]),
          "its fields.city is Bonn (it takes one of Rome or Oslo or Kyiv or 1 other)"),
         (of_pass("fields.city", "CONTAINS", "on"), "its fields.city is Bonn (it takes a text that contains on)"),

@@ -37,6 +37,7 @@ async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) 
                     "within": {"hours": 36},
                 }
             },
+            {"event": {"value": 1, "calendar": {"unit": "DAY"}}},
             {"event": {"value": 1, "between": {"from": "2025-01-01T00:00:00+01:00"}}},
             {"pass": {"field": "fields.size", "operator": "GTE", "value": 2}},
             {"segment": {"id": other["id"], "member": False}},
@@ -45,7 +46,7 @@ async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) 
         ]
     }  # fmt: skip
     created = (await create(api, "tree", tree, timezone="Europe/Berlin"))["segment"]
-    event, between, of_pass, segment, negated, any_of = created["criteria"]["all"]
+    event, _, between, of_pass, segment, negated, any_of = created["criteria"]["all"]
     assert event["event"] == {
         "types": ["purchase"], "categories": ["TRANSACTION"], "metric": "SUM", "field": "amount", "currency": "USD",
         "metadata": [{"path": "store", "operator": "IN", "value": ["a", "b"]}], "operator": "GT", "value": "12.5",

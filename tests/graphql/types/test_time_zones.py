@@ -15,6 +15,7 @@ from tests.graphql.serving import Api
 from tests.workers.jobs.test_imports import File
 
 REFUSED = ("posixrules", "right/Europe/Berlin", "posix/Europe/Berlin", "Factory", "localtime", "EUROPE/BERLIN", "Mars")
+MONTHLY = purchases(1, calendar={"unit": "MONTH"})
 
 
 def commands(business: Business, segment_id: str) -> dict[str, Callable[[str], Awaitable[object]]]:
@@ -22,7 +23,7 @@ def commands(business: Business, segment_id: str) -> dict[str, Callable[[str], A
     ctx = business.ctx
     return {
         "createWorkspace": lambda zone: create_workspace(ctx.resources, "Shop", timezone=zone),
-        "createSegment": lambda zone: create_segment(ctx, "buyers", "Buyers", purchases(1), timezone=zone),
+        "createSegment": lambda zone: create_segment(ctx, "buyers", "Buyers", MONTHLY, timezone=zone),
         "updateSegment": lambda zone: update_segment(ctx, segment_id, timezone=zone),
         "importEvents": lambda zone: import_events(ctx, File("customer_id,date\nann,2025-01-02\n"), timezone=zone),
     }
@@ -30,7 +31,7 @@ def commands(business: Business, segment_id: str) -> dict[str, Callable[[str], A
 
 @pytest.mark.parametrize("command", ["createWorkspace", "createSegment", "updateSegment", "importEvents"])
 async def test_command_accepts_only_time_zones_of_the_iana_list(business: Business, command: str) -> None:
-    segment = await create_segment(business.ctx, "changed", "Changed", purchases(1))
+    segment = await create_segment(business.ctx, "changed", "Changed", MONTHLY)
     run = commands(business, segment.id)[command]
     for zone in REFUSED:
         with pytest.raises(InvalidInput) as refused:

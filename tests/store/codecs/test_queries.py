@@ -13,7 +13,7 @@ from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Category
 from app.domain.jobs import JobKind
-from app.domain.values.conditions import Condition, Operator
+from app.domain.values.conditions import CONDITION_OPERATORS, Condition
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.store.codecs.jobs import ReplayOrder, order_from_doc, order_to_doc
 from app.store.codecs.queries import activity_query_from_doc, event_query_from_doc, query_to_doc
@@ -26,7 +26,12 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 AMOUNTS = st.none() | st.decimals(0, 10**9, places=2).map(Decimal)
 SCALARS = TEXT | st.booleans() | st.integers(-(2**53), 2**53)
-CONDITIONS = st.builds(Condition, TEXT, st.sampled_from(Operator), st.none() | SCALARS | st.lists(SCALARS).map(tuple))
+CONDITIONS = st.builds(
+    Condition,
+    TEXT,
+    st.sampled_from(CONDITION_OPERATORS),
+    st.none() | SCALARS | st.lists(SCALARS).map(tuple),
+)
 
 
 def encode_and_decode(doc: dict[str, object]) -> dict[str, object]:

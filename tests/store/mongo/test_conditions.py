@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.conditions import (
+    CONDITION_OPERATORS,
     MAX_OPERAND_CHARACTERS,
     MAX_PATTERN_BYTES,
     Condition,
@@ -62,7 +63,7 @@ def raw_operand(operator: Operator) -> st.SearchStrategy[Any]:
     return OPERANDS
 
 
-CONDITIONS = st.sampled_from(Operator).flatmap(
+CONDITIONS = st.sampled_from(CONDITION_OPERATORS).flatmap(
     lambda operator: st.tuples(PATHS, raw_operand(operator)).map(
         lambda sent: parse_metadata_condition({"path": sent[0], "operator": operator.value, "value": sent[1]})
     )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.segments.parsing import parse_criteria
+from app.domain.segments.segments import DefinitionKind
+from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, WorkspaceVersion
 from app.store.operations.upgrades import Upgrades
 from tests.business import Business, purchases
 
@@ -55,6 +59,25 @@ async def test_segment_that_means_something_else_is_evaluated_again(business: Bu
     assert (left.cause["kind"], left.silent, left.type) == ("DEFINITION_CHANGED", True, "customer.segment.left")
     assert segment.version == 2
     assert segment.criteria.to_dict()["any"][1]["pass"]["value"] == 72.5  # type: ignore[index]
+
+
+async def test_settings_of_workspaces_get_the_time_zone_data_of_the_process(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Definitions on local time are evaluated again, and no one sees what that changes."""
+    ctx = business.ctx
+    await business.record({}, {})
+    segment = await business.create_segment("monthly", purchases(2, calendar={"unit": "MONTH"}))
+    upgrades, now = Upgrades(ctx.resources.db, 100), await business.clock.now()
+    monkeypatch.setattr("app.store.operations.upgrades.TZDATA_VERSION", "2099.1")
+    assert await upgrades.renew_time_zones(now) >= 1
+    assert await upgrades.renew_time_zones(now) == 0
+    await business.run_worker()
+    settings = await ctx.workspace.definitions.latest(DefinitionKind.WORKSPACE, WORKSPACE_SETTINGS)
+    assert isinstance(settings, WorkspaceVersion)
+    assert (settings.version, settings.tzdata, settings.is_silent) == (2, "2099.1", True)
+    assert await business.read_members(segment) == ["ann"]
+    assert (await business.read_pass()).revision == settings.revision
 
 
 async def test_segment_without_conditions_keeps_its_version(business: Business) -> None:
