@@ -151,6 +151,10 @@ class Collection:
         found = await self.find(query).sort(list(sort)).limit(1).to_list(None)
         return found[0] if found else None
 
+    async def count_documents(self, query: Doc) -> int:
+        """Return the number of documents that match."""
+        return len(await self.find(query).to_list(None))
+
     async def insert_one(self, doc: Doc) -> None:
         """Insert a document. Raises DuplicateKeyError."""
         await self._schedule.write([lambda: self._insert(copy(doc))])
