@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from app.domain.activities import ENTERED, LEFT, TRANSITIONS, Activity
 from app.domain.segments.history import Interval, build_intervals, day_of
@@ -14,18 +14,10 @@ from app.store.workspace import activities
 from app.store.workspace.segment_history import TRANSITION_FIELDS, SegmentHistory
 from app.store.workspace.workspaces import read_log_history
 
-from .consistency import LOOKS, Finding, pass_ids
+from .consistency import LOOKS, POSITIONS_COUNTED, Finding, pass_ids
 
 Days = Counter[tuple[str, str]]
 """Entries and exits, by the id of the day and the type of the activity."""
-
-
-@dataclass(slots=True)
-class _Counted:
-    """What the logs of passes have of one workspace: the transitions of each day, and the number of intervals."""
-
-    days: Days = field(default_factory=Counter)
-    intervals: int = 0
 
 
 class HistoryCheck(ErrorTranslating):
@@ -38,27 +30,25 @@ class HistoryCheck(ErrorTranslating):
         """Compare the intervals and days of workspaces with their logs, and return the number of intervals.
 
         `report` is called for each finding. The days of a workspace are compared only if nothing is published meanwhile,
-        and if its log has not been truncated. Indexes: _id, {workspace, pass, pos}, {workspace, segment, day}.
+        and if its log has not been truncated. Indexes: _id, {workspace, pos}, {workspace, pass, pos}, {workspace, segment,
+        day}.
         """
-        counted = {workspace_id: _Counted() for workspace_id in workspace_ids}
-        before = {workspace_id: await self._position(workspace_id) for workspace_id in workspace_ids}
+        count = 0
         async for ids in pass_ids(self._db, self._in_chunk):
             cards = await self._find_all("passes", ids, {"workspace": 1, "alias_of": 1, "erased.at": 1})
             for card in cards:
-                if (counts := counted.get(card["workspace"])) is not None:
-                    await self._check_pass(card, counts, report)
-        for workspace_id, counts in counted.items():
-            is_whole = not (await read_log_history(self._db, workspace_id)).front
-            if is_whole and before[workspace_id] == await self._position(workspace_id):
-                await self._check_days(workspace_id, counts.days, report)
-        return sum(each.intervals for each in counted.values())
+                if card["workspace"] in workspace_ids:
+                    count += await self._check_pass(card, report)
+        for workspace_id in workspace_ids:
+            if not (await read_log_history(self._db, workspace_id)).front:
+                await self._check_days(workspace_id, report)
+        return count
 
-    async def _check_pass(self, card: Doc, counted: _Counted, report: Callable[[Finding], None]) -> None:
+    async def _check_pass(self, card: Doc, report: Callable[[Finding], None]) -> int:
         problem: str | None = None
         for _ in range(LOOKS):
-            # The intervals are written before the outbox is emptied, and after the log.
-            position = await self._position(card["workspace"])
-            log = await self._read_log(card, position)
+            # The intervals up to this position are written before it is stored.
+            log = await self._read_log(card, await self._position(card["workspace"]))
             expected = build_intervals(log)
             found = await self._find_all("intervals", list(expected), {})
             problem = await self._compare(card, expected, {doc["_id"]: from_doc(doc) for doc in found})
@@ -66,8 +56,7 @@ class HistoryCheck(ErrorTranslating):
                 break
         if problem is not None:
             report(Finding(card["workspace"], card["_id"], problem))
-        counted.intervals += len(expected)
-        counted.days.update((day_of(each).id, each.type) for each in log)
+        return len(expected)
 
     async def _compare(self, card: Doc, expected: Mapping[str, Interval], found: Mapping[str, Interval]) -> str | None:
         """Return what is wrong with the intervals of a pass, or None."""
@@ -91,8 +80,22 @@ class HistoryCheck(ErrorTranslating):
             card = (await self._find_all("passes", [card["alias_of"]], {"alias_of": 1, "erased.at": 1}))[0]
         return None if "erased" in card else str(card["_id"])
 
-    async def _check_days(self, workspace_id: str, expected: Days, report: Callable[[Finding], None]) -> None:
+    async def _count_days(self, workspace_id: str, until: int) -> Days:
+        """Return the transitions of each day in the log up to a position, also those of passes that are gone."""
+        days: Days = Counter()
+        for start in range(0, until, POSITIONS_COUNTED):
+            where = {"workspace": workspace_id, "pos": {"$gt": start, "$lt": min(start + POSITIONS_COUNTED, until) + 1}}
+            docs = await self._db["activities"].find(where, TRANSITION_FIELDS).to_list(None)
+            log = [activities.from_doc({"data": {}, **doc}) for doc in docs if doc["type"] in TRANSITIONS]
+            days.update((day_of(each).id, each.type) for each in log)
+        return days
+
+    async def _check_days(self, workspace_id: str, report: Callable[[Finding], None]) -> None:
+        until = await self._position(workspace_id)
+        expected = await self._count_days(workspace_id, until)
         docs = await self._db["segment_days"].find({"workspace": workspace_id}).to_list(None)
+        if await self._position(workspace_id) != until:
+            return
         found = Counter({(doc["_id"], kind): doc[name] for doc in docs for kind, name in _DAY_FIELDS if doc[name]})
         for day_id in sorted({day_id for (day_id, _), _ in expected.items() ^ found.items()}):
             report(Finding(workspace_id, day_id, "The entries and exits of the day are not those of the log."))

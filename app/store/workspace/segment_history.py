@@ -19,7 +19,16 @@ from app.domain.errors import Unavailable
 from app.domain.segments.history import DayKey, Interval, day_of, ended_id, ending_of, interval_of
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.intervals import ending_to_doc, to_doc
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, equal_to, in_chunks, insert_new, update_by_ids
+from app.store.mongo.queries import (
+    Collection,
+    Database,
+    Doc,
+    WorkspaceQueries,
+    equal_to,
+    in_chunks,
+    insert_new,
+    update_by_ids,
+)
 from app.store.workspace import activities
 from app.store.workspace.workspaces import read_log_history
 
@@ -41,7 +50,7 @@ class SegmentHistory(WorkspaceQueries):
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self._days, self._positions = db["segment_days"], db["histories"]
-        self._activities, self._passes = db["activities"], db["passes"]
+        self._activities, self._passes, self._erasures = db["activities"], db["passes"], db["erasures"]
 
     async def position(self) -> int:
         """Return the position of the log up to which everything is written. Index: _id."""
@@ -144,18 +153,21 @@ class SegmentHistory(WorkspaceQueries):
 
     async def _answer_for(self, pass_ids: Sequence[str]) -> None:
         """Move the intervals of those of the passes that are merged or erased."""
-
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            where = self._by_id({"$in": list(chunk)})
-            return await self._passes.find(where, {"alias_of": 1, "erased.at": 1}).to_list(None)
-
-        found = {doc["_id"]: doc for doc in await in_chunks(find_chunk, pass_ids, self._in_chunk)}
-        for pass_id in pass_ids:
-            card = found.get(pass_id)
-            if card is None or "erased" in card:
-                await self.erase([pass_id])
-            elif "alias_of" in card:
+        found = await self._find_all(self._passes, pass_ids, {"alias_of": 1, "erased.at": 1})
+        # Version 0.1.0 kept no document of an erased pass but its figures.
+        missing = [pass_id for pass_id in pass_ids if pass_id not in found]
+        erased = [*await self._find_all(self._erasures, missing, {"_id": 1})]
+        erased += [pass_id for pass_id, card in found.items() if "erased" in card]
+        await self.erase(erased)
+        for pass_id, card in found.items():
+            if "alias_of" in card and "erased" not in card:
                 await self.move(pass_id, card["alias_of"])
+
+    async def _find_all(self, collection: Collection, ids: Sequence[str], fields: Doc) -> dict[str, Doc]:
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            return await collection.find(self._by_id({"$in": list(chunk)}), fields).to_list(None)
+
+        return {doc["_id"]: doc for doc in await in_chunks(find_chunk, ids, self._in_chunk)}
 
     async def _read_log(self, after: int, until: int) -> list[Activity]:
         """Return the transitions at these positions, in order. Raises Unavailable if the read does not show all of them."""
