@@ -102,6 +102,7 @@ INTERNAL = frozenset(
     app.domain.values.conditions.MAX_SINGLE_TESTS
     app.domain.values.decimals.MAX_EXPONENT
     app.domain.values.paths.MAX_DEPTH
+    app.domain.values.spelling.MAX_COMPARED_NAMES
     app.graphql.execution.persisted.MAX_CACHED_CHARACTERS
     app.graphql.execution.persisted.MAX_CACHED_DOCUMENTS
     app.graphql.types.filters.MAX_SOURCES

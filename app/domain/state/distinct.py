@@ -13,7 +13,7 @@ from app.domain.values.decimals import canonical
 MAX_DISTINCT = 100
 """Greatest number that a count of different values is compared with."""
 MAX_LISTED_VALUES = MAX_DISTINCT + 1
-"""Values that are listed, so that 100 of them can be told from more."""
+"""Values that are listed, so that 100 of them differ from more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ NEXT_CANDIDATES = 100
 class Extremes:
     """Candidates of a window.
 
-    `instants` are those of the events in ms, ascending, and `values` their values. `gaps` tells after which of them
+    `instants` are those of the events in ms, ascending, and `values` their values. `gaps` says after which of them
     candidates are left out. `is_greatest`: the greatest value is sought, not the smallest.
     """
 
@@ -52,7 +52,7 @@ class Extremes:
 def add_candidate(state: Extremes | None, at: int, value: Decimal, *, is_greatest: bool) -> Extremes:
     """Return the candidates with one more event, which has not left the window."""
     if state is None:
-        return Extremes((at,), (value,), (False,), is_greatest)
+        return Extremes((at,), (value,), (False,), is_greatest=is_greatest)
     instants, values, gaps = state.instants, state.values, state.gaps
     index = bisect_left(instants, at)
     if index < len(instants) and state.reaches(values[index], value):
@@ -69,7 +69,7 @@ def add_candidate(state: Extremes | None, at: int, value: Decimal, *, is_greates
             (*instants[:low], at, *instants[high:]),
             (*values[:low], value, *values[high:]),
             (*gaps[:low], has_gap, *gaps[high:]),
-            is_greatest,
+            is_greatest=is_greatest,
         )
     )
 
@@ -82,7 +82,7 @@ def _thin(state: Extremes) -> Extremes:
         index = min(range(NEXT_CANDIDATES, len(instants) - 1), key=lambda i: instants[i + 1] - instants[i - 1])
         gaps[index - 1] = True
         del instants[index], values[index], gaps[index]
-    return Extremes(tuple(instants), tuple(values), tuple(gaps), state.is_greatest)
+    return Extremes(tuple(instants), tuple(values), tuple(gaps), is_greatest=state.is_greatest)
 
 
 def expire_candidates(state: Extremes, start_ms: int) -> Extremes | None:
@@ -97,7 +97,7 @@ def expire_candidates(state: Extremes, start_ms: int) -> Extremes | None:
         return state
     if count == len(state.instants):
         return None
-    return Extremes(state.instants[count:], state.values[count:], state.gaps[count:], state.is_greatest)
+    return Extremes(state.instants[count:], state.values[count:], state.gaps[count:], is_greatest=state.is_greatest)
 
 
 def fill_gap(state: Extremes, after_ms: int, pairs: Sequence[tuple[int, Decimal]]) -> Extremes:
@@ -110,7 +110,7 @@ def fill_gap(state: Extremes, after_ms: int, pairs: Sequence[tuple[int, Decimal]
             (*state.instants[before], *(at for at, _ in found), *state.instants[after]),
             (*state.values[before], *(value for _, value in found), *state.values[after]),
             (*state.gaps[:index], *[False] * (len(found) + 1), *state.gaps[after]),
-            state.is_greatest,
+            is_greatest=state.is_greatest,
         )
     )
 
@@ -133,4 +133,4 @@ def build_extremes(pairs: Sequence[tuple[int, Decimal]], *, is_greatest: bool) -
     if not found:
         return None
     instants, values = zip(*found, strict=True)
-    return _thin(Extremes(instants, values, (False,) * len(found), is_greatest))
+    return _thin(Extremes(instants, values, (False,) * len(found), is_greatest=is_greatest))

@@ -4,7 +4,7 @@ The state has for each step the latest event that completed it. That is enough f
 step is an event after any event that completed this one, at most so long after it. The latest one is the best of them.
 
 An event that comes out of order may complete an earlier step, and events after it may then complete later ones. So the state
-is built anew from all events, unless it tells that the late event completes nothing, or that nothing builds upon it.
+is built anew from all events, unless it shows that the late event completes nothing, or that nothing builds upon it.
 """
 
 from __future__ import annotations
