@@ -17,6 +17,8 @@ from app.store.workspace.workspace import Workspace
 from .context import Context
 
 T = TypeVar("T")
+MAX_ATTEMPTS = 5
+"""Attempts to walk a copy of a pass that workers write meanwhile."""
 LONG_HISTORY = 500
 """Events of a history above which a walk runs in a thread, so that it holds up no other request."""
 

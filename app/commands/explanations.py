@@ -20,7 +20,7 @@ from app.store.mongo.points import charge_points
 from app.templates.rendering import LiquidTexts
 
 from .context import Context
-from .copies import CopyReader, read_definitions
+from .copies import MAX_ATTEMPTS, CopyReader, read_definitions
 from .segment_zones import parse_segment_zone
 from .segments import parse_segment_criteria
 
@@ -28,8 +28,6 @@ MAX_EVENTS_AHEAD = 1_000
 """Events that an explanation reads to look ahead."""
 MAX_EVENTS_OF_CRITERIA = 20_000
 """Events of a pass that an explanation reads for criteria of no segment."""
-MAX_ATTEMPTS = 5
-"""Attempts to explain a pass that workers write meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

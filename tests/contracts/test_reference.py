@@ -134,7 +134,7 @@ INTERNAL = frozenset(
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
-    app.commands.explanations.MAX_ATTEMPTS
+    app.commands.copies.MAX_ATTEMPTS
     app.commands.previews.MAX_ATTEMPTS
     app.domain.explanation.sentences.MAX_REASONS
     app.domain.explanation.sentences.MAX_SHOWN

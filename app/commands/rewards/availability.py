@@ -1,37 +1,33 @@
-"""What a pass could redeem now, and why not the rest: the code of the walk over what is counted, and nothing is written."""
+"""What a pass could redeem now, and why not the rest: a walk of a copy of the pass by the code of the workers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.commands.context import Context
+from app.commands.copies import MAX_ATTEMPTS, CopyReader, read_definitions
 from app.commands.definitions import bind_latest
-from app.domain.definitions import iter_event_criteria
-from app.domain.errors import NotFound
-from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import Event
-from app.domain.events.guards import OutcomeStatus, Reason
-from app.domain.fold.prefetch import may_match
+from app.domain.errors import NotFound, Unavailable
+from app.domain.events.guards import Reason
+from app.domain.fold.copies import TooMuchToRead, walk_until
 from app.domain.passes.passes import Pass
 from app.domain.rewards.decisions import Redeemer, why_not
 from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import Redemption, RedemptionStatus
 from app.domain.rewards.rewards import LabelledReward, RewardVersion
 from app.domain.segments.evaluation import context_of
-from app.domain.state.from_rows import from_aggregates
-from app.domain.state.measures import Measure, State, build_measure
 from app.domain.state.redeemed import Redeemed
-from app.domain.state.refilling import has_lost_value
 from app.domain.values.decimals import ZERO, subtract_exactly
 from app.domain.values.instants import to_ms
 from app.store.mongo.paging import PageRequest
+from app.templates.rendering import LiquidTexts
 
 from .redemptions import RedemptionInput, parse_redemption
 
 MAX_EVALUATED_EVENTS = 20_000
-"""Events of a pass that are read for criteria which the pass has not met yet. Older ones do not count then."""
+"""Events of a pass that are read for criteria which the pass has not met yet."""
 _PAGE = 250
 
 
@@ -90,12 +86,13 @@ async def find_reasons(
 ) -> dict[str, tuple[Reason, ...]]:
     """Return by reward id why the pass cannot redeem `quantity` units now. `sold_out` are the ids without so many units.
 
-    One round trip if a reward has criteria on events. For criteria that the pass has not met yet, the events of the pass
-    are read.
+    Two round trips if a reward has criteria. For criteria that the pass has not met yet, the events of the pass are read.
+    Raises Unavailable.
     """
     now_ms = to_ms(await ctx.now())
     versions = [each for each in await bind_latest(ctx, versions) if isinstance(each, RewardVersion)]
-    context = replace(context_of(card, now_ms), states=await _read_states(ctx, card, versions, now_ms))
+    card = await _walk_to(ctx, card, versions, now_ms)
+    context = context_of(card, now_ms)
     return {
         version.reward_id: why_not(
             version,
@@ -121,39 +118,23 @@ async def _find_sold_out(ctx: Context, versions: Iterable[RewardVersion], quanti
     return found
 
 
-async def _read_states(ctx: Context, card: Pass, versions: Sequence[RewardVersion], now_ms: int) -> Mapping[str, State]:
-    """Return the measures that the criteria of the rewards read, as they are now."""
-    measures = {leaf.measure.key: (leaf.measure, each) for each in versions for leaf in iter_event_criteria([each])}
-    if not measures:
-        return {}
-    stored = (await ctx.workspace.passes.measures([card.id])).get(card.id, {})
-    states: dict[str, State] = dict(stored)
-    missing: list[Measure] = []
-    for key, (measure, version) in measures.items():
-        state = stored.get(key)
-        is_met = card.revision >= version.revision
-        if state is None and not is_met and measure.can_use_aggregates:
-            made = from_aggregates(measure, card.aggregates, card.made_aggregates)
-            states |= {} if made is None else {key: made}
-        elif has_lost_value(measure, state, now_ms) or (
-            state is None and not is_met and may_match(measure, card.aggregates, card.made_aggregates)
-        ):
-            missing.append(measure)
-    if missing:
-        events = await _read_counted(ctx, card)
-        for measure in missing:
-            built = build_measure(measure, events, now_ms)
-            states.pop(measure.key, None)
-            states |= {} if built is None else {measure.key: built}
-    return states
+async def _walk_to(ctx: Context, card: Pass, versions: Sequence[RewardVersion], at_ms: int) -> Pass:
+    """Return the pass as workers leave it at an instant, with the measures that the criteria read.
 
-
-async def _read_counted(ctx: Context, card: Pass) -> list[Event]:
-    events: list[Event] = []
-    position: Sequence[Any] | None = None
-    while len(events) < MAX_EVALUATED_EVENTS:
-        found, position = await ctx.workspace.events.scan(EventQuery(pass_id=card.id), position, oldest_first=False)
-        events += [event for event in found if event.outcome.status is OutcomeStatus.COUNTED]
-        if position is None:
-            break
-    return events
+    Without criteria it is returned as it is. A pass with more events to read is returned with the measures that it stores.
+    """
+    if all(each.terms.criteria is None for each in versions):
+        return card
+    for _ in range(MAX_ATTEMPTS):
+        whole = await ctx.workspace.passes.complete(card.id)
+        if whole is None:
+            return card
+        reader, definitions = CopyReader(ctx.workspace), await read_definitions(ctx, [whole])
+        walk = walk_until(whole, definitions, max(at_ms, whole.evaluated_until_ms), LiquidTexts())
+        try:
+            walked = await reader.run(walk, MAX_EVALUATED_EVENTS)
+        except TooMuchToRead:
+            return whole
+        if not reader.has_read or await ctx.workspace.passes.version(whole.id) == whole.version:
+            return walked
+    raise Unavailable("workers")
