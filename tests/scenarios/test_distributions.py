@@ -11,13 +11,14 @@ import pytest
 from app.clock import FixedClock
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass
-from app.commands.rules.rules import create_rule, update_rule
+from app.commands.rules.rules import create_rule, create_rule_with_job, update_rule
 from app.domain.errors import Refused
 from app.domain.messages.messages import MessageOrigin, MessageQuery, MessageStatus
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import no_purchase_for, purchases
 from tests.messaging import Harness, open_harness
+from workers.stages.run_job import jobs
 
 START = datetime(2026, 1, 10, 9, tzinfo=UTC)
 
@@ -172,3 +173,25 @@ async def test_rule_with_a_missing_channel_or_a_broken_template_is_refused(
         await rule_of(harness, {"event": {"types": ["visit"]}}, effects=effect(**content))
     [problem] = refused.value.problems
     assert problem.field == ("effects", "0", "sendMessage", next(iter(content)))
+
+
+async def test_mail_goes_to_those_who_are_members_already_and_to_those_who_enter_later(harness: Harness) -> None:
+    """`includeMembers`: each member gets one mail, with the values of the pass, also if the job is repeated."""
+    segment = await harness.business.create_segment("buyers", purchases(1))
+    for name in ("ann", "bob", "cleo"):
+        await harness.customer(name)
+    await harness.business.record({"amount": 1}, {"amount": 1, "pass_external_id": "bob"})
+    await harness.business.run_worker()
+    harness.business.clock.set(await harness.business.ctx.now() + timedelta(seconds=1))
+    rule = {"key": "mails", "name": "Mails", "trigger": {"segmentEntered": {"segmentId": segment.id}}}
+    template = effect(template="Hello {{ pass.holder.name }}")
+    _, job = await create_rule_with_job(harness.business.ctx, {**rule, "effects": template, "includeMembers": True})
+    assert job is not None
+    harness.business.clock.set(await harness.business.ctx.now() + timedelta(seconds=1))
+    for _ in range(2):
+        await jobs(harness.business.worker, job.id)
+        await harness.react()
+    assert sorted(mail.text() for mail in harness.mail.mails) == ["Hello ann\n", "Hello bob\n"]
+    await harness.business.record({"amount": 1, "pass_external_id": "cleo"}, {"amount": 2})
+    await harness.react()
+    assert sorted(mail.text() for mail in harness.mail.mails) == ["Hello ann\n", "Hello bob\n", "Hello cleo\n"]
