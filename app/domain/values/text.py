@@ -12,6 +12,8 @@ MAX_NAME = 255
 """Characters of a text for which its parser names no other limit."""
 MAX_JSON_DEPTH = 10
 """Levels of nested objects and lists in a JSON object."""
+MAX_KEY_POINTS = 100
+"""Points in one key of JSON. MongoDB refuses a document with 255 of them in a key, and all others of its batch with it."""
 MAX_JSON_INTEGER = 2**53
 """Largest JSON integer. JavaScript rounds larger ones."""
 
@@ -126,6 +128,8 @@ def _check_json(value: object, field: tuple[str, ...], depth: int, splits_keys: 
                 raise InvalidInput(
                     Code.INVALID, 'Use keys that are not empty, do not begin with "$" and contain no NUL.', *field
                 )
+            if key.count(".") > MAX_KEY_POINTS:
+                raise InvalidInput(Code.TOO_LONG, f"Use keys with at most {MAX_KEY_POINTS} points.", *field)
             levels = _count_levels(key, field, depth) if splits_keys and "." in key else 1
             if not isinstance(item, str):
                 _check_json(item, (*field, key), depth - levels, splits_keys)
