@@ -14,7 +14,7 @@ from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
-from app.domain.rules.rules import OnHistorical, RuleVersion
+from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, MeasuredCriterion, iter_leaves
@@ -50,6 +50,7 @@ class ActiveDefinitions:
     - `measures`: those of all criteria, also of the conditions of rules and of the criteria of rewards.
     - `rewards`: those that are not archived, by id.
     - `searchable`: paths of the fields under whose values a search finds passes.
+    - `archived_rules`: ids of rules that no later version brings back.
     """
 
     ordered: tuple[Version | TierProgramVersion, ...]
@@ -60,6 +61,7 @@ class ActiveDefinitions:
     searchable: tuple[str, ...] = ()
     timed: tuple[TimedLeaf, ...] = ()
     zones: PassZones = ()
+    archived_rules: frozenset[str] = frozenset()
 
     @cached_property
     def zone_fields(self) -> frozenset[str]:
@@ -251,7 +253,7 @@ class Definitions:
         """Return the definitions in force at a revision."""
         found = self._active.get(revision)
         if found is None:
-            found = _activate(self.latest(revision).values())
+            found = _activate(list(self.latest(revision).values()))
             self._active[revision] = found
         return found
 
@@ -267,11 +269,11 @@ class Definitions:
         if own is None:
             if len(self._active_in_zones) >= MAX_ZONES_KEPT:
                 del self._active_in_zones[next(iter(self._active_in_zones))]
-            own = self._active_in_zones[revision, zones] = _activate(self.latest(revision).values(), zones)
+            own = self._active_in_zones[revision, zones] = _activate(list(self.latest(revision).values()), zones)
         return own
 
 
-def _activate(latest: Iterable[DefinitionVersion], zones: PassZones = ()) -> ActiveDefinitions:
+def _activate(latest: Sequence[DefinitionVersion], zones: PassZones = ()) -> ActiveDefinitions:
     in_force = [each for each in latest if each.is_in_force]
     settings = next((each for each in in_force if isinstance(each, WorkspaceVersion)), None)
     bound = (
@@ -302,6 +304,9 @@ def _activate(latest: Iterable[DefinitionVersion], zones: PassZones = ()) -> Act
         searchable=searchable,
         zones=zones,
         timed=(*event_criteria, *dict.fromkeys(_iter_moments(ordered))),
+        archived_rules=frozenset(
+            each.subject_id for each in latest if isinstance(each, RuleVersion) and each.status is RuleStatus.ARCHIVED
+        ),
     )
 
 

@@ -47,7 +47,7 @@ def differences_of(walk: Walk, at_ms: int, causes: Mapping[str, str]) -> list[Ev
     A difference waits while a member of the family that counted lies on another pass. Raises DataMissing.
     """
     # A rule must have fired on this pass, or there is nothing to correct.
-    if not causes or not walk.derived.firings:
+    if not causes or not walk.derived.made_aggregates:
         return []
     unread = [root for root in causes if not walk.has_family(root)]
     if unread:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.passes.passes import Pass, Profile
+from app.domain.state.firings import without_rules
 from app.domain.values.decimals import ZERO
 
 from .walk import Walk
@@ -30,9 +31,11 @@ def build_pass(walk: Walk) -> Pass:
             tier=None,
         )
         if walk.erased is None:
-            # The merge stage reads from the firings whether families must be completed.
             return replace(
-                ended, alias_of=walk.merged_into, tier=walk.tier_for_survivor, had_checkouts=walk.has_checkouts
+                ended,
+                alias_of=walk.merged_into,
+                tier=walk.tier_for_survivor,
+                had_families=walk.has_checkouts or bool(derived.made_aggregates),
             )
         nothing = Profile()
         return replace(
@@ -51,7 +54,8 @@ def build_pass(walk: Walk) -> Pass:
         lots=derived.points_account.lots,
         aggregates=derived.aggregates,
         made_aggregates=derived.made_aggregates,
-        firings=derived.firings,
+        # No version of an archived rule asks for its firings again.
+        firings=without_rules(derived.firings, walk.active.archived_rules),
         redeemed=derived.redeemed,
         pending_points=derived.points_account.pending,
         measures=derived.states,

@@ -57,7 +57,7 @@ def end_for_survivor(alias: Pass, now: datetime) -> Event | None:
     Differences of points waited for it while the members of a family lay on two passes.
     """
     assert alias.alias_of is not None
-    if not alias.firings and not alias.had_checkouts:
+    if not alias.firings and not alias.had_families:
         return None
     return own_event(f"mf:{alias.id}", alias.alias_of, MERGE_FINISHED, at=now, origin=Origin("INTERNAL"))
 

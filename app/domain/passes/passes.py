@@ -147,8 +147,8 @@ class Pass:
     - `gift_currency`: currency of a gift card; None for every other pass.
     - `searchable`: paths of the fields under whose values search finds the pass, as of the last write of its tokens; None
       for a pass whose tokens were never stored.
-    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` says
-      whether checkouts counted there.
+    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_families` says
+      whether checkouts or events of rules counted there.
 
     (Source: docs/explanation/exactly-once.md.)
     """
@@ -183,7 +183,7 @@ class Pass:
     firings: RuleFirings = field(default_factory=dict)
     pending_points: Pending = field(default_factory=dict)
     installed_by_event: bool = False
-    had_checkouts: bool = False
+    had_families: bool = False
     redeemed: RedeemedRewards = field(default_factory=dict)
     decisions: Decisions = field(default_factory=dict)
     gift_currency: str | None = None

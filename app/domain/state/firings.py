@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.events.events import Event
@@ -41,6 +41,13 @@ class Firings:
 
 RuleFirings = Mapping[str, Firings]
 """Firings of a pass by rule id."""
+
+
+def without_rules(firings: RuleFirings, rule_ids: Collection[str]) -> RuleFirings:
+    """Return the firings without those of some rules; the same object if there are none of them."""
+    if firings.keys().isdisjoint(rule_ids):
+        return firings
+    return {rule_id: each for rule_id, each in firings.items() if rule_id not in rule_ids}
 
 
 def add_firing(firings: RuleFirings, event: Event) -> dict[str, Firings]:

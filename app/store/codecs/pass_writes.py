@@ -66,6 +66,8 @@ def update_pass_operation(
     for rule_id, firings in after.firings.items():
         if before.firings.get(rule_id) is not firings:
             changes[f"fired.{rule_id}"] = firings_to_doc(firings)
+    for rule_id in before.firings.keys() - after.firings.keys():
+        unset[f"fired.{rule_id}"] = ""
     for reward_id in before.redeemed.keys() | after.redeemed.keys():
         redeemed = after.redeemed.get(reward_id)
         if redeemed is None:

@@ -119,7 +119,7 @@ def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
 def alias_to_doc(card: Pass, into: str, system_ms: int) -> Doc:
     """Return what is kept of a merged pass; `merging` stays until its events have moved."""
     origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at, **firings_part(card)}
-    state = {"alias": 1, "alias_of": into, "merging": 1, "had_checkouts": card.had_checkouts}
+    state = {"alias": 1, "alias_of": into, "merging": 1, "had_checkouts": card.had_families}
     return {**_remainder_to_doc(card, system_ms), **origin, **tier_to_doc(card.tier), **state}
 
 
@@ -195,7 +195,7 @@ def _from_remainder(doc: Doc) -> Pass:
         alias_of=doc.get("alias_of"),
         firings=_firings_of(doc),
         tier=tier_from_doc(doc),
-        had_checkouts=doc.get("had_checkouts", False),
+        had_families=doc.get("had_checkouts", False),
         decisions=decisions_from_docs(doc.get("decided", ())),
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import count_matching_events, erase_pass, remove_events
-from app.commands.rules.rules import create_rule, update_rule
+from app.commands.rules.rules import create_rule, set_rule_status, update_rule
 from app.commands.segments import update_segment
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
 from app.domain.definitions import Definitions
@@ -20,8 +20,10 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import LIST_ADDED, RULE_FIRED, Event
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.lacks import Lacks
+from app.domain.fold.recomputation import Recomputation
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
+from app.domain.rules.rules import RuleStatus
 from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregations import Aggregation, Function, GroupBy
 from app.domain.state.statistics import build_statistics
@@ -194,6 +196,33 @@ async def test_difference_waits_for_the_end_of_a_merge(business: Business) -> No
     log = [a for a in await business.read_log() if a.pass_id == other.pass_id]
     assert [a.pass_sequence for a in await business.read_log(types=[RULE_WAS_FIRED], pass_id=other.pass_id)]
     assert [a.type for a in log][-1] in (CUSTOM_EVENT, REWARDED_POINTS)
+
+
+@pytest.mark.parametrize("merges", [False, True])
+async def test_pass_forgets_firings_of_an_archived_rule_but_corrects_its_points(
+    business: Business, merges: bool
+) -> None:
+    """A paused rule may come back, so its firings stay. The points of both rules follow corrections, also over a merge."""
+    archived_id, paused_id = await define(business, "one", PER_DOLLAR), await define(business, "two", PER_DOLLAR)
+    bought = await buy(business, 50)
+    await set_rule_status(business.ctx, archived_id, RuleStatus.ARCHIVED, "archiveRule")
+    await set_rule_status(business.ctx, paused_id, RuleStatus.PAUSED, "pauseRule")
+    await record_one(business, {"type": "visit"})
+    card = await business.read_pass()
+    assert [set(card.firings), card.points] == [{paused_id}, 100]
+    name = "ann"
+    if merges:
+        name = "bob"
+        other = await buy(business, 7, pass_external_id=name)
+        await merge_passes(business.ctx, other.pass_id, bought.pass_id)
+        await Sweep(business.worker, STAGES).fold()
+    await business.record({"type": "refund", "amount": 20, "correction_of": bought.id, "pass_external_id": name})
+    await business.run_worker()
+    card = await business.read_pass(name)
+    assert [set(card.firings), card.points] == [{paused_id}, 60]
+    recomputation = Recomputation(card)
+    recomputation.add((await business.worker.fold_queries.histories([card]))[card.id])
+    assert recomputation.find_differences(Definitions(await business.ctx.workspace.definitions.versions())) == []
 
 
 async def test_made_events_are_nobodys_activity_but_their_sums_count(business: Business) -> None:
