@@ -18,8 +18,8 @@ class ActivityQuery:
 
     - `aliases`: further passes beside `pass_id`.
     - `occurred_after`, `recorded_after` are inclusive; `occurred_before`, `recorded_before` are exclusive.
-    - `event_types`, `sources`, `metadata`: conditions on the event that the activity carries in its data. An activity
-      without an event, or with one that was removed, meets none of them.
+    - `event_types`, `sources`, `metadata`: conditions on the event that the activity carries in its data: the event that
+      it is about, or that caused it. An activity without an event, or with one that was removed, meets none of them.
     - `among_segments`: an activity that names a segment names one of these.
     - `causes`: kinds of causes. The creation and the erasure of a pass have no cause.
     """

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .activities import DELETED, POINTS_EXPIRED, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
-from .events.events import Event
+from .activities import DELETED, POINTS_EXPIRED, REWARDED_POINTS, TIER_TYPES, Activity, CauseKind, Entry, category_of
+from .events.events import INTERNAL_TYPES, Event
 from .segments.segments import Segment
 from .snapshots import Customer, customer_snapshot, event_snapshots
 from .values.decimals import plain
 from .values.instants import format_instant, from_ms
+
+
+def event_id_of(entry: Entry) -> str | None:
+    """Return the id of the event that an activity carries, or None.
+
+    It is the event that the activity is about. An entry, an exit or a change of the tier carries the event that caused it.
+    """
+    if "event" in entry.refs:
+        return str(entry.refs["event"])
+    is_change = "segment" in entry.refs or entry.type in TIER_TYPES
+    if not is_change or entry.cause.get("kind") != CauseKind.EVENT.value or "event" not in entry.cause:
+        return None
+    return str(entry.cause["event"])
 
 
 def render_activity(
@@ -28,9 +41,11 @@ def render_activity(
     """
     segment_id = entry.refs.get("segment")
     if segment_id is not None:
-        data = _transition_data(entry, segments.get(str(segment_id)))
+        data = _transition_data(entry, segments.get(str(segment_id))) | _causing_event(entry, events)
+    elif entry.type in TIER_TYPES:
+        data = _tier_data(entry) | _causing_event(entry, events)
     else:
-        data = _tier_data(entry) if entry.type in TIER_TYPES else _event_data(entry, events, customer)
+        data = _event_data(entry, events, customer)
     if customer is not None and entry.type != DELETED:
         data["customer"] = customer_snapshot(pass_id, customer)
     return Activity(
@@ -100,6 +115,12 @@ def _transition_data(entry: Entry, segment: Segment | None) -> dict[str, object]
         "silent": entry.silent,
         "historical": entry.historical,
     }
+
+
+def _causing_event(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
+    """Return the event that caused a transition or a change of the tier. It is left out if it was removed."""
+    event = events.get(event_id_of(entry) or "")
+    return {} if event is None or event.type in INTERNAL_TYPES else {"event": _event_snapshot(event)}
 
 
 def _tier_data(entry: Entry) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
 from app.domain import activities
 from app.domain.activities import Activity, Entry
@@ -143,7 +144,12 @@ def messages() -> Mapping[str, Message]:
         "points-pending": _render(18, activities.POINTS_PENDING, {"event": AWARD.id}),
         "rule-fired": _render(19, activities.RULE_WAS_FIRED, {"event": FIRING.id}),
         "points-expired": _render(9, activities.POINTS_EXPIRED, grant, at=later),
-        "entered": _render(10, activities.ENTERED, {**transition, "before": (1,), "after": (2,)}),
+        "entered": _render(
+            10,
+            activities.ENTERED,
+            {**transition, "before": (1,), "after": (2,)},
+            cause={"kind": "EVENT", "event": PURCHASE.id},
+        ),
         "left": _render(11, activities.LEFT, {**transition, "before": (2,), "after": (1,)}, at=later),
         **_tiers(),
         "deleted": _render(12, activities.DELETED, {}, external_id=None),
@@ -199,14 +205,21 @@ def _render(
     at: timedelta = timedelta(),
     external_id: str | None = EXTERNAL_ID,
     events: Mapping[str, Event] = EVENTS,
+    cause: Mapping[str, object] = MappingProxyType({}),
 ) -> Message:
-    return render_message(make_activity(number, kind, refs, events, to_ms(START + at)), external_id)
+    return render_message(make_activity(number, kind, refs, events, to_ms(START + at), cause=cause), external_id)
 
 
 def make_activity(
-    number: int, kind: str, refs: Mapping[str, object], events: Mapping[str, Event], at_ms: int
+    number: int,
+    kind: str,
+    refs: Mapping[str, object],
+    events: Mapping[str, Event],
+    at_ms: int,
+    *,
+    cause: Mapping[str, object] = MappingProxyType({}),
 ) -> Activity:
     """Return the activity of an outbox entry, as publish renders it."""
-    entry = Entry(number, kind, at_ms, at_ms, refs=refs)
+    entry = Entry(number, kind, at_ms, at_ms, cause=cause, refs=refs)
     activity = render_activity(PASS_ID, entry, events, {SEGMENT.id: SEGMENT}, customer=CUSTOMER)
     return replace(activity, position=4_710 + number)

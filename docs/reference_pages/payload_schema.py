@@ -53,6 +53,9 @@ def _about(description: str = "For an event.", **snapshots: Schema) -> Schema:
     return _data({"event": ANY_EVENT, **snapshots}, description, frozenset(snapshots))
 
 
+CAUSING: Mapping[str, Schema] = {
+    "event": ref("event", "The event that caused the change. Absent if none did, or if it was removed.")
+}
 NOTHING = make_object({}, "No members.")
 CREATION = _data({}, "The customer only.")
 REMOVAL = _data({"removed": text("The id of an event that was removed.", "^event_")}, "After the removal of an event.")
@@ -104,11 +107,13 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
         _data(EXPIRY, "Points that rules awarded, in one or several events."),
     ),
     activities.RULE_WAS_FIRED: (OF_EVENT,),
-    activities.ENTERED: (_data(TRANSITION, "The segment, and what was measured."),),
-    activities.LEFT: (_data(TRANSITION, "The segment, and what was measured."),),
+    **dict.fromkeys(
+        (activities.ENTERED, activities.LEFT),
+        (_data({**TRANSITION, **CAUSING}, "The segment, and what was measured.", frozenset(CAUSING)),),
+    ),
     **dict.fromkeys(
         (*activities.TIER_CHANGES.values(), activities.LOYALTY_UPDATED),
-        (_data(TIER_CHANGE, "The tiers before and after, and what was measured."),),
+        (_data({**TIER_CHANGE, **CAUSING}, "The tiers before and after, and what was measured.", frozenset(CAUSING)),),
     ),
 }
 """The forms of `data` that each type has, beside the truncated and the erased one."""

@@ -17,7 +17,7 @@ from app.clock import SystemClock
 from app.domain.activities import TRANSITIONS, Activity, Entry
 from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.reactions.reactions import reactions_of
-from app.domain.rendering import render_activity
+from app.domain.rendering import event_id_of, render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.store.mongo.horizons import Horizon
@@ -191,7 +191,7 @@ async def _render(
 ) -> list[Activity]:
     workspace = worker.resources.workspace(workspace_id)
     made = {entry.made.id: entry.made for _, entry in entries if entry.made}
-    event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs} - made.keys()
+    event_ids = {found for _, entry in entries if (found := event_id_of(entry)) is not None} - made.keys()
     segment_ids = {str(entry.refs["segment"]) for _, entry in entries if "segment" in entry.refs}
     events = await workspace.events.get_many(event_ids) if event_ids else {}
     segments = await workspace.segments.get_many(segment_ids) if segment_ids else {}

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import itertools
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from app.graphql.context import RequestContext
 from app.graphql.execution.engine import Engine
 from app.graphql.execution.requests import Request
 from app.graphql.schema import schema
+from tests.business import bought_within
 from tests.graphql.serving import Api, Socket
 from tests.patience import PATIENCE_SECONDS
 
@@ -92,6 +93,26 @@ async def test_events_of_the_activities_select_what_a_list_and_a_subscription_re
     assert await list_external_ids(api, selected) == ["4"]
     created = await api.fetch_data(LIST, filter={"causes": ["PASS_CREATED"]})
     assert created["activity"]["edges"] == [], "the creation of a pass has no cause"
+
+
+async def test_filter_by_events_selects_the_transitions_that_they_caused(api: Api) -> None:
+    """An exit by time carries no event. The entry carries the purchase, also if the filter asks for its metadata."""
+    await api.business.create_segment("lately", bought_within(9), notify="EMIT")
+    await api.business.record({"source": "till", "metadata": {"store": "north"}}, {"type": "visit", "source": "crm"})
+    await api.business.run_worker()
+    api.business.clock.set(await api.business.clock.now() + timedelta(days=10))
+    await api.business.run_worker()
+    about_purchase = ["customer.custom_event", "customer.segment.entered"]
+    for selected in (
+        {"eventTypes": ["purchase"]},
+        {"sources": ["till"]},
+        {"metadata": [{"path": "store", "operator": "EQ", "value": "north"}]},
+    ):
+        edges = (await api.fetch_data(LIST, filter=selected))["activity"]["edges"]
+        assert sorted(edge["node"]["type"] for edge in edges) == about_purchase, selected
+        assert {edge["node"]["data"]["event"]["type"] for edge in edges} == {"purchase"}
+    exits = (await api.fetch_data(LIST, filter={"types": ["customer.segment.left"]}))["activity"]["edges"]
+    assert ["event" in edge["node"]["data"] for edge in exits] == [False]
 
 
 async def list_external_ids(api: Api, selected: dict[str, Any]) -> list[str]:
