@@ -501,6 +501,7 @@ async def redeem_and_restock(business: Business) -> None:
     await store.stock.postpone(await store.stock.open_units(2, 1), 1)
     await restock(business.worker, store.id)
     await store.removals.stub_missing({"event_never": card.id}, 1)
+    assert await store.removals.never_recorded(["event_never", "event_none"]) == {"event_never"}
     assert await store.codes.claim("A-1", "red_1", card.id, system_ms=1)
     assert not await store.codes.claim("A-1", "red_2", card.id, system_ms=1)
     assert await business.worker.restock_queries.waiting_workspaces(2) == [store.id]

@@ -46,15 +46,14 @@ async def restock_once(worker: Worker, workspace_id: str) -> bool:
     found = dict(await find_redemptions(workspace, list(pass_ids)))
     # A new primary may not have shown all events.
     worker.require_same_primary(election)
-    removed_ids: set[str] = set()
+    never_ids: set[str] = set()
     if missing := {redemption_event_id(each): each for each in pass_ids.keys() - found.keys()}:
-        stored = await workspace.events.stored(list(missing))
-        removed_ids = {missing[key] for key, each in stored.items() if each.event is None}
         await workspace.removals.stub_missing({key: pass_ids[each] for key, each in missing.items()}, now_ms)
         # An event that arrived before its stub is there now.
         found |= await find_redemptions(workspace, list(missing.values()))
+        never_ids = {missing[key] for key in await workspace.removals.never_recorded(list(missing))}
     await _check_units(workspace, units, found, now_ms)
-    await _check_codes(workspace, codes, found, removed_ids, now_ms)
+    await _check_codes(workspace, codes, found, never_ids, now_ms)
     return UNITS_PER_ROUND in (len(units), len(codes))
 
 
@@ -84,7 +83,7 @@ async def _check_codes(
     workspace: Workspace,
     codes: Sequence[OpenCode],
     found: Mapping[str, Redemption],
-    removed_ids: set[str],
+    never_ids: set[str],
     now_ms: int,
 ) -> None:
     """Free the codes that no customer has seen: of a redemption that failed or never arrived, or a second one.
@@ -96,7 +95,7 @@ async def _check_codes(
     free: list[tuple[str, str]] = []
     for code in codes:
         redemption = found.get(code.redemption_id or "")
-        if code.redemption_id is None or code.redemption_id in removed_ids:
+        if code.redemption_id is None or (redemption is None and code.redemption_id not in never_ids):
             kept.append(code)
         elif redemption is not None and redemption.status is RedemptionStatus.PENDING:
             pending.append(code)

@@ -60,10 +60,14 @@ class RemovalQueries(WorkspaceQueries):
         `pass_ids` has the pass of each, by the id of the event. Safe to repeat. Index: _id.
         """
         stubs = [
-            {"_id": event_id, **build_stub(self._workspace_id, pass_id, from_ms(at_ms))}
+            {"_id": event_id, **build_stub(self._workspace_id, pass_id, from_ms(at_ms)), "never": 1}
             for event_id, pass_id in pass_ids.items()
         ]
         await insert_new(self._collection, stubs)
+
+    async def never_recorded(self, event_ids: Sequence[str]) -> set[str]:
+        """Return those of the events whose ids `stub_missing` took: they never existed. Index: _id."""
+        return {doc["_id"] for doc in await self._by_ids(event_ids, {"never": 1}) if "never" in doc}
 
     async def pending(self) -> PendingRemovals:
         """Return how many requested removals, erasures and merges are not finished, and since when.
