@@ -298,7 +298,7 @@ def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
         stack.enter_context(patch("app.store.mongo.ids.time.time_ns", lambda: next(count)))
         for name, limit in SMALL_LIMITS.items():
             stack.enter_context(patch(name, limit))
-        # No worker of the model reacts, so an erasure must not wait for it. See tests/workers/stages/test_react_crashes.py.
+        # No worker of the model reacts, so an erasure must not wait for it. See test_reacting.py.
         stack.enter_context(patch("app.store.workspace.reactions.ReactionQueries.has_unmade", _nothing_follows))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))
 
