@@ -134,9 +134,8 @@ class ActivityFilter:
     )
     event_types: list[str] | None = strawberry.field(
         default=None,
-        description="Activities that carry an event of one of these types in `data.event`, for example `purchase`: those "
-        "that are about such an event, and the entries, exits and changes of the tier that it caused. What time, a change "
-        "of a definition or a removal caused carries no event.",
+        description="Activities that carry an event of one of these types in `data.event`, for example `purchase`. Entries, "
+        "exits and changes of the tier carry the event that caused them, and none if time, a definition or a removal did.",
     )
     sources: list[str] | None = strawberry.field(
         default=None, description="Activities that carry an event from one of these sources."
