@@ -10,7 +10,7 @@ from app.store.mongo.points import charge_points
 from .audit import record_audit_entry
 from .context import Context
 from .definitions import parse_notify, repeat_if_changed
-from .segments import find_live_segment, find_segment, insert_segment_version
+from .segments import check_segment_version, find_live_segment, find_segment, insert_segment_version
 
 
 async def revert_segment(ctx: Context, segment_id: str, version: int, *, notify: object = SILENT) -> Segment:
@@ -49,6 +49,8 @@ async def _unarchive_segment(ctx: Context, segment_id: str, key: object, notify:
     wanted = before.key if key is None else parse_key(key, "key")
     if not before.archived:
         return before
+    # A refused call must not keep the key from others.
+    await check_segment_version(ctx, before.id, before.criteria)
     await record_audit_entry(ctx, "unarchiveSegment", "Segment", before.id, key=wanted)
     # The key comes first. After a crash, it stays with the segment until the call is repeated.
     await _take_key(ctx, before, wanted)

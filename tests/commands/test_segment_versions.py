@@ -13,8 +13,8 @@ from app.domain.errors import Code, Refused
 from app.domain.rules.rules import RuleStatus
 from app.domain.segments.segments import Segment, SegmentVersion
 from app.store.mongo.paging import PageRequest
+from app.store.workspace.labels import LabelQueries
 from tests.business import Business, list_transitions, purchases, spent
-from tests.commands.interleaving import interleave
 from workers.stages.backfill import backfill_once
 
 
@@ -125,10 +125,30 @@ async def test_key_of_a_segment_that_is_unarchived_at_once_is_not_free(
             await create_segment(business.ctx, "loyal", "Loyal again", purchases(2))
         assert refused.value.problems[0].code is Code.TAKEN
 
-    interleave(monkeypatch, take_key)
-    assert (await unarchive_segment(business.ctx, segment.id)).key == "loyal"
+    hold = LabelQueries.hold_key
+
+    async def hold_key(store: LabelQueries, object_id: str, key: str, version: int) -> bool:
+        held = await hold(store, object_id, key, version)
+        await take_key()
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelQueries, "hold_key", hold_key)
+        assert (await unarchive_segment(business.ctx, segment.id)).key == "loyal"
     await archive_segment(business.ctx, segment.id)
     assert (await create_segment(business.ctx, "loyal", "Loyal again", purchases(2))).version == 1
+
+
+async def test_refused_unarchiving_leaves_the_key_free(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = await business.create_segment("loyal", purchases(1))
+    await archive_segment(business.ctx, segment.id)
+    other = await business.create_segment("other", purchases(1))
+    monkeypatch.setattr("app.commands.segments.MAX_LIVE_SEGMENTS", 1)
+    with pytest.raises(Refused) as refused:
+        await unarchive_segment(business.ctx, segment.id)
+    assert refused.value.problems[0].code is Code.LIMIT
+    await archive_segment(business.ctx, other.id)
+    assert (await create_segment(business.ctx, "loyal", "Loyal again", purchases(2))).id != segment.id
 
 
 async def test_key_of_an_archived_rule_is_free(business: Business) -> None:
