@@ -64,9 +64,10 @@ class Customers:
         first, last = chance.choice(self._names), chance.choice(self._names)
         phone = f"+49 17{chance.randrange(10)} {self.digits(index)}"
         profile = Profile({"name": f"{first} {last}".title(), "email": f"{first}.{index}@mail.example", "phone": phone})
-        seen_ms = to_ms(now - timedelta(minutes=chance.randrange(500_000)))
+        age_minutes = chance.randrange(500_000)
+        seen_ms = to_ms(now - timedelta(minutes=chance.randrange(age_minutes + 1)))
         row = Aggregate(Category.ACTIVITY, 3, Decimal(0), min=None, max=None, first_ms=seen_ms, last_ms=seen_ms)
-        created = now - timedelta(minutes=chance.randrange(500_000, 900_000))
+        created = now - timedelta(minutes=age_minutes)
         return Pass(
             id=new_id("pass"), workspace_id=stock.ctx.workspace.id, external_id=f"customer-{index}",
             initial_profile=profile, profile=profile, installed_at=None, created_at=created, updated_at=created,

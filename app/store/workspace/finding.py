@@ -38,7 +38,7 @@ from app.store.mongo.usage import charge
 from .activities import any_of
 from .passes import CREATED, LIST_PROJECTION
 
-SMALL_SET = 3_000
+SMALL_SET = 1_000
 """Passes of an indexed condition up to which a page reads them all, whatever its order."""
 MAX_COUNTED_PASSES = 1_000_000
 """Passes that counting a list may examine, if its filter has conditions outside the index."""
