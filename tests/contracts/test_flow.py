@@ -229,7 +229,7 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     lost = await create_segment(ctx, "lost", "Lost", no_purchase_for(7))
     await observer.observe("backfill", STAGES["backfill"](worker, ctx.workspace.id))
     at = await ctx.now() + timedelta(seconds=1)
-    await schedule_segment_edit(ctx, lost.id, at, timezone="Asia/Tokyo")
+    await schedule_segment_edit(ctx, lost.id, at, criteria=no_purchase_for(8))
     business.clock.set(at)
     await observer.observe("schedule", STAGES["schedule"](worker, f"{ctx.workspace.id}/{lost.id}"))
     await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
