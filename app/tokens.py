@@ -40,7 +40,9 @@ def find_key_id(text: str) -> str | None:
     except jwt.PyJWTError:
         return None
     key_id = header.get("kid")
-    return key_id if header.get("alg") == ALGORITHM and isinstance(key_id, str) else None
+    # The header is not checked yet. Ids of keys are ASCII, and the store takes no text with half a surrogate pair.
+    is_id = isinstance(key_id, str) and key_id.isascii()
+    return key_id if is_id and header.get("alg") == ALGORITHM else None
 
 
 def read_token(text: str, key: TokenKey, now: datetime) -> PassToken | None:

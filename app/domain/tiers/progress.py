@@ -21,6 +21,8 @@ RISING = frozenset({Operator.GTE, Operator.GT})
 
 SEGMENT_MEASURE = "segment "
 """Beginning of the measure of a criterion that names a segment; the id of the segment follows."""
+METADATA_MEASURE = "metadata."
+"""Beginning of the measure of a criterion that reads the metadata of the pass; the path in it follows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from app.domain.events.events import (
 )
 from app.domain.pass_tokens import Grant
 from app.domain.snapshots import RULE_SOURCE
-from app.domain.tiers.progress import SEGMENT_MEASURE
+from app.domain.tiers.progress import METADATA_MEASURE, SEGMENT_MEASURE
 from app.graphql.context import RequestContext
 
 from .scalars import JSON
@@ -98,11 +98,13 @@ async def own_activities(
     if grant is None or query is None:
         return query
     types = [each for each in query.types if each not in UNLESS_NAMED]
-    if query.types and not types:
+    event_types = [each for each in query.event_types if each not in HIDDEN_EVENTS]
+    if (query.types and not types) or (query.event_types and not event_types):
         return None
     return replace(
         query,
         types=types,
+        event_types=event_types,
         pass_id=grant.pass_id,
         aliases=sorted(grant.pass_ids - {grant.pass_id}),
         include_silent=False,
@@ -202,9 +204,10 @@ def _show_part(name: str, value: Any) -> Any:
 
 
 def _show_progress(_grant: Grant, progress: Any) -> Any:
-    """Return the progress towards a tier without the criteria that name a segment."""
+    """Return the progress towards a tier without the criteria that name a segment or the metadata of the pass."""
     shown = copy.copy(progress)
-    shown.remaining = [each for each in progress.remaining if not each.measure.startswith(SEGMENT_MEASURE)]
+    hidden = (SEGMENT_MEASURE, METADATA_MEASURE)
+    shown.remaining = [each for each in progress.remaining if not each.measure.startswith(hidden)]
     return shown
 
 

@@ -221,6 +221,8 @@ async def test_what_rules_and_punchcard_write_is_not_shown(api: Api) -> None:
         )
         every_type = '{ pass { activity(filter: {types: ["customer.rule.fired"]}) { totalCount nodes { id } } } }'
         assert (await api.fetch_data(every_type))["pass"]["activity"] == {"totalCount": 0, "nodes": []}
+        on_lists = '{ pass { activity(filter: {eventTypes: ["list_added"]}) { totalCount nodes { id } } } }'
+        assert (await api.fetch_data(on_lists))["pass"]["activity"] == {"totalCount": 0, "nodes": []}
         deferred = json.dumps({"query": "{ pass { id ... @defer { metadata } } }"})
         parts = (await api.post(deferred, accept="application/json, multipart/mixed")).text
         assert ('"completed"' in parts, parts.count('"FORBIDDEN"')) == (True, 1), parts
@@ -237,16 +239,18 @@ async def test_what_rules_and_punchcard_write_is_not_shown(api: Api) -> None:
     assert '{"table": 7}' in text
 
 
-async def test_progress_to_a_tier_names_no_segments(api: Api) -> None:
+async def test_progress_to_a_tier_names_neither_segments_nor_metadata_of_the_pass(api: Api) -> None:
     business = api.business
     hidden = await business.create_segment("chosen", purchases(9))
-    reach = {"all": [{"segment": {"id": hidden.id}}, purchases(2)]}
+    rating = {"pass": {"field": "metadata.rating", "operator": "GTE", "value": 50}}
+    reach = {"all": [{"segment": {"id": hidden.id}}, rating, purchases(2)]}
     program = {"tiers": [{"key": "gold", "name": "Gold", "reach": reach}], "period": {"forever": True}}
     await set_tier_program(business.ctx, program)
     await business.record({})
     await business.run_worker()
     query = '{ pass(externalId: "ann") { tierStatus { progress { nextTier remaining { measure } } } } }'
-    assert hidden.id in json.dumps(await api.fetch_data(query))
+    whole = json.dumps(await api.fetch_data(query))
+    assert (hidden.id in whole, "metadata.rating" in whole) == (True, True)
     async with holding(api, await create_token(api)):
         progress = (await api.fetch_data(query))["pass"]["tierStatus"]["progress"]
     assert progress == {"nextTier": "gold", "remaining": [{"measure": "COUNT of purchase"}]}
@@ -509,6 +513,7 @@ async def test_forged_and_expired_tokens_are_refused(api: Api, caplog: pytest.Lo
         "signed with a public key": f"{part({'alg': 'HS256', 'kid': key.id})}.{payload}."
         + jwt.encode({}, b"x" * 32, "HS256").split(".")[2],
         "with a kid that is no text": f"{part({'alg': 'HS256', 'kid': {'$ne': ''}})}.{payload}.{signature}",
+        "with a kid of half a surrogate pair": f"{part({'alg': 'HS256', 'kid': chr(0xD800)})}.{payload}.{signature}",
         "without claims": jwt.encode({}, key.secret, "HS256", headers=headers),
         "with claims of other kinds": jwt.encode({**claims, "sub": 5}, key.secret, "HS256", headers=headers),
         "without kid": jwt.encode(claims, key.secret, "HS256"),
