@@ -1,7 +1,8 @@
 """Rate limits by API key and by workspace: operations cost points, and points come back every second.
 
 A key spends from its own budget and from the budget of its workspace. Otherwise, a client could multiply its points by
-creating keys. The tokens for one pass share a smaller budget, so that one customer cannot use up the workspace's.
+creating keys. The tokens for one pass share a smaller budget, so that one customer cannot use up the workspace's. All
+tokens of a workspace share three quarters of it: many customers together leave one whole budget to the keys.
 
 Redis stores the remaining points of each key and workspace, shared by all API processes and kept over restarts. A
 process leases a block of points and spends it locally, so most operations need no round trip. If Redis does not answer,
@@ -11,6 +12,7 @@ each process keeps budgets of its own.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import time
@@ -37,11 +39,13 @@ REDIS_RETRY_SECONDS = 1.0
 
 PASS_SHARE_PERCENT = 10
 """What all tokens for one pass have together of each limit for an API key, its budget included."""
+TOKENS_SHARE_PERCENT = 75
+"""What all tokens of a workspace have together of each limit of the workspace. The rest stays free for its keys."""
 WORKSPACE_BUDGET_FACTOR = 4
 """Size of a workspace's budget, and the points that come back to it, as a multiple of the budget of one key."""
 
 # The script uses the clock of Redis, so processes with different clocks share one budget. Full budgets expire.
-# A lease takes its points from both budgets, or from none.
+# A lease takes its points from all budgets, or from none.
 LEASE_SCRIPT = """
 local needed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -133,8 +137,8 @@ class Budget:
 
         Raises, with nothing spent, Throttled, and OperationTooLarge for more points than a full budget has.
         """
-        workspace = self._workspace_budget(workspace_id)
         key = self._key_budget(key_id)
+        shared = {key_id: key.shared, **self._shared_budgets(workspace_id, key_id)}
         if cost > key.shared.limit:
             message = f"This costs {cost} points; a budget of {key.shared.limit} points never covers it. Ask for less."
             raise OperationTooLarge("cost", key.shared.limit, message)
@@ -142,10 +146,13 @@ class Budget:
             # Take one lease at a time: the lease that another operation took meanwhile may be enough.
             async with key.lock:
                 if key.leased_points < cost:
-                    needed = cost - key.leased_points
-                    key.leased_points += await self._lease(workspace_id, workspace, key_id, key.shared, needed)
+                    # What a key owes may exceed its budget, which never holds more than its limit. Pay it bit by bit.
+                    needed = min(cost - key.leased_points, key.shared.limit)
+                    key.leased_points += await self._lease(key.shared, shared, needed)
+                if key.leased_points < cost:
+                    raise _throttled(cost - key.leased_points, shared)
         key.leased_points -= cost
-        left = int(min(key.shared.current_points(), workspace.current_points()))
+        left = int(min(each.current_points() for each in shared.values()))
         limit = key.shared.limit
         remaining = min(limit, key.leased_points + left)
         return Allowance(
@@ -162,18 +169,26 @@ class Budget:
     def _key_budget(self, key_id: str) -> _KeyBudget:
         return _cached(self._keys, key_id, lambda: _KeyBudget(self._full_budget(_percent_of(key_id))))
 
-    def _workspace_budget(self, workspace_id: str) -> _SharedBudget:
-        return _cached(self._workspaces, workspace_id, lambda: self._full_budget(100 * WORKSPACE_BUDGET_FACTOR))
+    def limit_of(self, key_id: str) -> int:
+        """Return the points of the full budget of a key, a hook or the tokens for one pass."""
+        return self._key_budget(key_id).shared.limit
+
+    def _shared_budgets(self, workspace_id: str, key_id: str) -> dict[str, _SharedBudget]:
+        """Return the budgets of the workspace from which a key spends, by name."""
+        percents = {workspace_id: 100 * WORKSPACE_BUDGET_FACTOR}
+        if is_token_holder(key_id):
+            percents[f"{workspace_id}:tokens"] = TOKENS_SHARE_PERCENT * WORKSPACE_BUDGET_FACTOR
+        return {
+            name: _cached(self._workspaces, name, functools.partial(self._full_budget, percent))
+            for name, percent in percents.items()
+        }
 
     def _full_budget(self, percent: int) -> _SharedBudget:
         points, per_second = (max(1, percent * each // 100) for each in (self._points, self._per_second))
         return _SharedBudget(limit=points, per_second=per_second, points=points, read_at=time.monotonic())
 
-    async def _lease(
-        self, workspace_id: str, workspace: _SharedBudget, key_id: str, key: _SharedBudget, needed: int
-    ) -> int:
+    async def _lease(self, key: _SharedBudget, shared: Mapping[str, _SharedBudget], needed: int) -> int:
         wanted = needed + max(1, key.limit // LEASES_PER_BUDGET)
-        shared = {key_id: key, workspace_id: workspace}
         granted = await self._lease_from_redis(shared, needed, wanted)
         if granted is None:
             granted = min(wanted, *(int(each.current_points()) for each in shared.values()))
@@ -181,8 +196,7 @@ class Budget:
             for each in shared.values():
                 each.note(each.current_points() - granted)
         if not granted:
-            seconds = max((needed - each.points) / each.per_second for each in shared.values())
-            raise Throttled(math.ceil(seconds * 1000) / 1000)
+            raise _throttled(needed, shared)
         return granted
 
     async def _lease_from_redis(self, shared: Mapping[str, _SharedBudget], needed: int, wanted: int) -> int | None:
@@ -202,6 +216,12 @@ class Budget:
         for each, left in zip(shared.values(), points, strict=True):
             each.note(float(left))
         return granted
+
+
+def _throttled(needed: int, shared: Mapping[str, _SharedBudget]) -> Throttled:
+    """Return the error for points that the budgets do not cover, with the seconds until they do."""
+    seconds = max((needed - each.points) / each.per_second for each in shared.values())
+    return Throttled(math.ceil(seconds * 1000) / 1000)
 
 
 def _percent_of(key_id: str) -> int:

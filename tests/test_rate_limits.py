@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,32 @@ async def test_tokens_of_one_pass_share_a_tenth_and_leave_the_rest_to_the_worksp
         await budget.spend("ws", f"key{number}", 1_000 * UNIT)
     with pytest.raises(Throttled):
         await budget.spend("ws", "key", 850 * UNIT)
+
+
+async def test_tokens_of_many_passes_leave_one_whole_budget_to_the_keys(redis: Redis) -> None:
+    """With 40 passes, one attacker emptied the budget of the workspace before."""
+    budget = Budget(redis, "test", 1_000 * UNIT, per_second=1)
+    spent = 0
+    for number in range(40):
+        with contextlib.suppress(Throttled):
+            await budget.spend("ws", token_holder_id(f"pass_{number}"), 100 * UNIT)
+            spent += 1
+    assert spent == 30
+    await budget.spend("ws", "key", 1_000 * UNIT)
+
+
+async def test_points_owed_beyond_a_whole_budget_are_paid_bit_by_bit(redis: Redis) -> None:
+    """A budget never holds as many points at once, so the key was throttled for ever before."""
+    budget = Budget(redis, "test", 1_000, per_second=100_000)
+    for _ in range(5):
+        budget.owe("key", 1_000)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await budget.spend("ws", "key", 500)
+                break
+            except Throttled as error:
+                await asyncio.sleep(error.retry_after_seconds)
 
 
 async def test_each_process_has_its_own_budget_without_redis(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from app.domain.actors import Actor
 from app.graphql.errors import ErrorCode, RequestRefused, refuse
-from app.rate_limits import PASS_SHARE_PERCENT
+from app.rate_limits import PASS_SHARE_PERCENT, TOKENS_SHARE_PERCENT
 
 WORKSPACE_SHARE_PERCENT = 80
 """Share of a process that the keys of one workspace may use together. The rest stays free for other workspaces."""
@@ -16,6 +16,8 @@ WORKSPACE_SHARE_PERCENT = 80
 
 class Quota:
     """Limit on what is open in this process, for one API key, and for all keys and tokens of one workspace together.
+
+    The tokens for one pass have a share of what one key has, and all tokens a share of what their workspace has.
 
     `noun` names what is counted in messages. What is open counts 1, unless the caller gives a size.
     """
@@ -26,8 +28,9 @@ class Quota:
         self._limit_per_key = limit_per_key
         self._limit_per_pass = max(1, limit_per_key * PASS_SHARE_PERCENT // 100)
         self._limit_per_workspace = max(1, limit * WORKSPACE_SHARE_PERCENT // 100)
+        self._limit_of_tokens = max(1, self._limit_per_workspace * TOKENS_SHARE_PERCENT // 100)
         self._open_by_id: Counter[str] = Counter()
-        """Sizes by key id and by workspace id, which differ in their prefixes."""
+        """Sizes by key id, by workspace id and by the name of all tokens of a workspace. No two kinds share a name."""
         self._open = 0
 
     @contextmanager
@@ -42,6 +45,8 @@ class Quota:
             self._check(self._open_by_id[actor.key_id] + size, self._limit_per_key, "for one API key")
         else:
             self._check(self._open_by_id[actor.key_id] + size, self._limit_per_pass, "with tokens for one pass")
+            opened = self._open_by_id[_all_tokens(actor)] + size
+            self._check(opened, self._limit_of_tokens, "with all tokens of one workspace")
         self._check(self._open_by_id[actor.workspace_id] + size, self._limit_per_workspace, "for one workspace")
         self._add(actor, size)
         try:
@@ -51,7 +56,8 @@ class Quota:
 
     def _add(self, actor: Actor, size: int) -> None:
         self._open += size
-        for each in (actor.key_id, actor.workspace_id):
+        names = (actor.key_id, actor.workspace_id)
+        for each in names if actor.grant is None else (*names, _all_tokens(actor)):
             self._open_by_id[each] += size
             if not self._open_by_id[each]:
                 del self._open_by_id[each]
@@ -63,3 +69,7 @@ class Quota:
     def _refuse(self, limit: int, where: str) -> RequestRefused:
         message = f"At most {limit} {self._noun} may be open {where} at once. Retry when some have ended."
         return refuse(ErrorCode.THROTTLED, message, limit=self._noun, most=limit)
+
+
+def _all_tokens(actor: Actor) -> str:
+    return f"{actor.workspace_id}:tokens"

@@ -52,13 +52,14 @@ class Spending:
         self, context: OperationContext, time_limit: TimeLimit | None = None
     ) -> AbstractContextManager[StoreUsage]:
         """Open what an operation may take from the store; without a time limit, what a message of a stream may take."""
+        key_id = context.actor.key_id
 
         async def charge(points: int) -> None:
             await self._take(context, points)
 
         def owe(points: int) -> None:
             if self._budget is not None:
-                self._budget.owe(context.actor.key_id, points)
+                self._budget.owe(key_id, points)
             _note(context, points)
 
         return self._shares.open(
@@ -67,7 +68,9 @@ class Spending:
             remaining_seconds=None if time_limit is None else time_limit.remaining_seconds,
             when_exceeded=None if time_limit is None else time_limit.expire,
             points=0 if time_limit is None else context.spent_points,
-            max_points=self._limits.cost,
+            max_points=self._limits.cost
+            if self._budget is None
+            else min(self._limits.cost, self._budget.limit_of(key_id)),
             charge=charge,
             owe=owe,
         )

@@ -15,7 +15,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.types import Message, Receive
 
 from app.domain.actors import WRITE
-from app.domain.errors import PunchcardError
+from app.domain.errors import DeniedToToken, PunchcardError
 from app.graphql.errors import ErrorCode, refuse, refuse_with
 from app.graphql.execution.engine import Engine, OperationContext
 from app.graphql.execution.quotas import Quota
@@ -95,6 +95,8 @@ class BodyReader:
         try:
             # Only mutations accept files. Check the scope before the files are stored on disk.
             context.actor.require(WRITE)
+            if context.actor.grant is not None:
+                raise DeniedToToken("A token for one pass cannot send files.")
         except PunchcardError as error:
             raise refuse_with(error) from None
         await self._engine.spend_on_upload(context, declared)

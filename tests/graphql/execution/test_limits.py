@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.domain.actors import Actor
+from app.domain.actors import Actor, token_holder_id
+from app.domain.pass_tokens import Grant, PassToken
 from app.graphql.errors import RequestRefused
 from app.graphql.execution.quotas import Quota
 from app.store.workspace.passes import PassQueries
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STREAM = "subscription { activity { __typename } }"
 PASSES = "query ($n: Int) { passes(first: $n) { nodes { id } } }"
 
@@ -131,6 +134,13 @@ def create_actor(workspace: str, key: str) -> Actor:
     return Actor(f"ws_{workspace}", f"key_{key}", key, frozenset())
 
 
+def create_holder(workspace: str, pass_id: str) -> Actor:
+    """Return the holder of a token for one pass."""
+    token = PassToken(pass_id, frozenset(), frozenset(), number=0, expires_at=NOW)
+    grant = Grant(token, pass_id, frozenset({pass_id}))
+    return dataclasses.replace(create_actor(workspace, token_holder_id(pass_id)), grant=grant)
+
+
 def test_quota_has_room_again_after_a_release() -> None:
     quota = Quota("chairs", 2, 1)
     first, second, third = (create_actor(name, name) for name in "abc")
@@ -151,6 +161,20 @@ def test_keys_of_one_workspace_leave_a_fifth_of_a_quota_to_other_workspaces() ->
         with pytest.raises(RequestRefused, match="At most 8 chairs may be open for one workspace"):
             stack.enter_context(quota.acquire(create_actor("a", "new")))
         stack.enter_context(quota.acquire(create_actor("b", "b")))
+
+
+def test_tokens_of_many_passes_leave_a_quarter_of_the_workspace_to_its_keys() -> None:
+    quota = Quota("chairs", 100, 10)
+    key = create_actor("a", "key")
+    with ExitStack() as stack:
+        for number in range(60):
+            stack.enter_context(quota.acquire(create_holder("a", f"pass_{number}")))
+        with pytest.raises(RequestRefused, match="At most 60 chairs may be open with all tokens of one workspace"):
+            stack.enter_context(quota.acquire(create_holder("a", "pass_new")))
+        stack.enter_context(quota.acquire(key))
+        stack.enter_context(quota.acquire(create_holder("b", "pass_b")))
+    with quota.acquire(create_holder("a", "pass_new")):
+        pass
 
 
 async def test_without_introspection_errors_suggest_no_names_of_the_schema(business: Business) -> None:

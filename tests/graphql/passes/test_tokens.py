@@ -314,6 +314,15 @@ async def test_token_redeems_for_its_pass_only(api: Api) -> None:
     assert ((await business.read_pass("bob")).points) == 250
 
 
+async def test_token_sends_no_files(api: Api) -> None:
+    """A file is stored before the operation is decoded, so holders of tokens would fill the disk."""
+    await api.business.create_passes("ann")
+    async with holding(api, await create_token(api)):
+        headers = {**api.headers, "graphql-require-preflight": "1"}
+        response = await api.http.post(api.url, files={"0": b"x"}, headers=headers)
+        assert [each["extensions"]["code"] for each in response.json()["errors"]] == ["FORBIDDEN"]
+
+
 async def test_each_scope_allows_its_operations_only(api: Api) -> None:
     await api.business.create_passes("ann")
     operations = {
