@@ -26,7 +26,7 @@ class ProgressQueries(WorkspaceQueries):
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
-        self._events, self._activities = db["events"], db["activities"]
+        self._events, self._activities, self._workspaces = db["events"], db["activities"], db["workspaces"]
         self._definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self._history = SegmentHistory(db, workspace_id, in_chunk)
 
@@ -35,7 +35,7 @@ class ProgressQueries(WorkspaceQueries):
 
         It lies 1 ms before the first instant that waits to be walked or published. Parked passes are left out. Read the
         intervals after this call. Seven reads where nothing waits. Indexes: {pend, workspace, pass, occurred_at, _id},
-        {workspace, slot, rev}, {due, slot}, {workspace, pub}, {workspace, type, pos}, {workspace, rev}, _id.
+        {due, slot}, {workspace, pub}, {workspace, type, pos}, _id; during a backfill {workspace, rev} twice.
         """
         # In the order of the stages: what has left one of them is found in the next, or in the history.
         found = [
@@ -58,19 +58,25 @@ class ProgressQueries(WorkspaceQueries):
         return min((_effective(doc, reached.get(doc["pass"])) for doc in docs), default=None)
 
     async def _first_behind(self) -> datetime | None:
-        """Return the earliest instant from which a pass waits for a revision."""
-        revision = await self._definitions.highest_rev()
+        """Return the earliest instant from which a pass waits for a backfill, or an earlier one.
+
+        Without a backfill, passes may lag behind versions of rules and rewards, and no segment changes with those.
+        """
+        workspace = await self._workspaces.find_one({"_id": self._workspace_id}, {"stale": 1})
+        if workspace is None or "stale" not in workspace:
+            return None
         stages: list[Doc] = [
-            {"$match": self._in_workspace(slot={"$gte": 0, "$lt": SLOTS}, rev={"$gte": 0, "$lt": revision})},
-            {"$match": {"parked": {"$exists": False}}},
-            {"$group": {"_id": "$rev", "at": {"$min": "$at"}}},
+            {"$match": self._in_workspace(rev={"$gte": 0, "$lt": int(workspace["stale"])})},
+            {"$sort": {"rev": 1}},
+            {"$match": {"slot": {"$gte": 0}, "parked": {"$exists": False}}},
+            {"$limit": 1},
+            {"$project": {"rev": 1}},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
         if not docs:
             return None
-        versions = await self._definitions.versions(min(int(doc["_id"]) for doc in docs))
-        waits = [max(from_ms(doc["at"]), next(v.at for v in versions if v.revision > doc["_id"])) for doc in docs]
-        return min(waits)
+        versions = await self._definitions.versions(int(docs[0]["rev"]))
+        return next((version.at for version in versions if version.announces_backfill), None)
 
     async def _first_due(self, now: datetime) -> datetime | None:
         due: list[Doc] = [

@@ -9,6 +9,7 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
+from app.commands.rules.rules import create_rule
 from app.commands.segments import update_segment
 from app.domain.segments.segments import Segment
 from app.flow import SLOT_RANGES
@@ -136,6 +137,19 @@ async def test_instant_must_not_lie_after_what_is_computed(api: Api, monkeypatch
     await business.run_worker()
     await business.ctx.resources.db["histories"].update_one({}, {"$set": {"pos": 0}})
     assert await through() == "2026-01-01T23:59:59.999Z", "the history does not follow the log"
+
+
+async def test_history_is_complete_though_a_rule_was_created_without_a_backfill(api: Api) -> None:
+    """No segment changes with a rule, so passes are evaluated under it with their next event only."""
+    segment, business = await prepare(api), api.business
+    effects = [{"awardPoints": {"points": 1}}]
+    await create_rule(
+        business.ctx, {"key": "gift", "name": "Gift", "trigger": {"event": {"types": ["visit"]}}, "effects": effects}
+    )
+    await business.run_worker()
+    business.clock.set(day(20, 2))
+    page = await members(api, segment, day(20, 2))
+    assert page["computedThrough"] == "2026-02-20T00:00:00.000Z"
 
 
 async def test_sizes_are_those_at_the_end_of_each_utc_period(api: Api) -> None:
