@@ -81,7 +81,8 @@ PAGES = {
     " segment { key } } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
-"""Lists inside lists: each inner list is one read, served by an index, and all run at the same time.
+"""Lists inside lists: each inner list is one read, served by an index, and all run at the same time. A short list in order
+of id is two reads.
 
 The cost of the operation counts each of them. One read for all inner lists was ten times slower.
 """
@@ -215,7 +216,7 @@ async def test_inner_list_needs_a_few_reads_for_each_parent_and_any_number_of_it
     async with run_api(business) as api:
         for name, query in PAGES.items():
             one, three = [await count_reads(api, reads, query, n, 8) for n in (1, 3)]
-            assert one <= 7, f"{name}: {one} reads for a page of one parent"
+            assert one <= 8, f"{name}: {one} reads for a page of one parent"
             assert three <= 3 * one, f"{name}: {one} reads for a page of one parent, {three} for those of three"
 
 

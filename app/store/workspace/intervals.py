@@ -12,6 +12,8 @@ from app.domain.segments.history import Change, Interval, Stay, change_of
 from app.domain.segments.sizes import DayCounts
 from app.domain.values.instants import EARLIEST, LATEST
 from app.store.codecs.intervals import from_doc
+from app.store.mongo.id_pages import IdRanges
+from app.store.mongo.id_ranges import PASS_IDS
 from app.store.mongo.paging import Page, PageRequest, charge_examined, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 from app.store.mongo.usage import charge
@@ -130,27 +132,30 @@ class IntervalQueries(WorkspaceQueries):
 
     async def _by_pass(self, segment_id: str, span: PageRequest) -> AsyncIterator[tuple[str, list[Interval]]]:
         """Yield the passes between the keys with all their intervals, in the direction of the page."""
-        low = "" if span.after is None else str(span.after[0])
-        high = None if span.before is None else str(span.before[0])
-        direction, looked_at, size = -1 if span.backward else 1, 0, max(_MIN_READ, 2 * span.limit)
-        while True:
-            bounds = {"$gt": low} if high is None else {"$gt": low, "$lt": high}
-            where = self._in_workspace(**{"segment": segment_id, "pass": bounds})
-            cursor = self._collection.find(where).sort([("pass", direction), ("entered", direction)]).limit(size)
+        ranges, looked_at, size = IdRanges(PASS_IDS, span), 0, max(_MIN_READ, 2 * span.limit)
+        direction = -1 if span.backward else 1
+        while not ranges.is_over:
+            remaining = MAX_INTERVALS - looked_at
+            limit, (low, high) = min(size, remaining), ranges.bounds
+            where = self._in_workspace(**{"segment": segment_id, "pass": {"$gt": low, "$lt": high}})
+            cursor = self._collection.find(where).sort([("pass", direction), ("entered", direction)]).limit(limit)
             intervals = [from_doc(doc) for doc in await cursor.to_list(None)]
             await charge(len(intervals))
             groups = [(str(key), list(each)) for key, each in groupby(intervals, key=lambda each: each.pass_id)]
-            if len(intervals) == size:
+            is_cut = len(intervals) == limit
+            if is_cut:
                 # The last pass may have more intervals.
-                looked_at += size - len(groups.pop()[1])
+                groups.pop()
             for group in groups:
+                looked_at += len(group[1])
                 yield group
-            if len(intervals) < size:
-                return
-            if looked_at + size > MAX_INTERVALS:
+            if not is_cut:
+                ranges.advance(found=len(intervals), wanted=size)
+                continue
+            if limit == remaining:
                 raise InvalidInput(Code.TOO_MANY, _TOO_MANY, "first")
             if groups:
-                low, high = (low, groups[-1][0]) if span.backward else (groups[-1][0], high)
+                ranges.resume(groups[-1][0])
             size = min(2 * size, _MAX_READ) if groups else 2 * size
 
 

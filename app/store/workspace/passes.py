@@ -19,6 +19,8 @@ from app.domain.values.instants import EARLIEST, to_ms
 from app.store.codecs.pass_parts import lots_from_docs, state_from_doc
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc, to_doc
+from app.store.mongo.id_pages import read_id_page
+from app.store.mongo.id_ranges import PASS_IDS
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new, translating_errors
 from app.store.mongo.usage import charge_counted
@@ -281,7 +283,11 @@ class PassQueries(WorkspaceQueries):
         """Return the current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""
         query = self._in_workspace(**{"memberships.s": segment_id})
         by = ("workspace", "memberships.s")
-        return await read_page(self._collection, query, (("_id", 1),), span, from_doc, LIST_PROJECTION, by)
+
+        async def read(part: PageRequest) -> Page[Pass]:
+            return await read_page(self._collection, query, (("_id", 1),), part, from_doc, LIST_PROJECTION, by)
+
+        return await read_id_page(read, span, PASS_IDS)
 
     async def member_count(self, segment_id: str) -> int:
         """Return the number of current members of a segment. Index: {workspace, memberships.s, _id}."""
