@@ -346,7 +346,9 @@ async def call_all_queries(business: Business) -> None:
     await store.intervals.count_changes(recent.id, EARLIEST, await ctx.now())
     for span in (PageRequest(2), PageRequest(2, after=(to_ms(await ctx.now()), "z"))):
         await store.intervals.of_pass(ann.id, span)
+        await store.intervals.of_pass(ann.id, span, recent.id)
     assert await store.intervals.count_of_pass(ann.id) > 0
+    assert await store.intervals.count_of_pass(ann.id, recent.id) > 0
     await store.intervals.get("act_none:1")
     await store.intervals.days(recent.id, EARLIEST.date(), (await ctx.now()).date())
     assert await store.progress.computed_through(await ctx.now()) == await ctx.now()

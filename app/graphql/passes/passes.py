@@ -254,11 +254,20 @@ class Pass(Node):
 
     @strawberry.field
     async def membership_history(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        segment_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Id of the segment. Default: all segments.")
+        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
     ) -> Connection[MembershipInterval]:
         """Stays of the pass in segments, the newest first, also those that have ended. Needs the scope `read`."""
         info.context.actor.require(READ)
-        return await membership_history(info, self.stored.id, first, after, last, before)
+        named = None if segment_id is None else database_id(segment_id, "Segment") or segment_id
+        return await membership_history(info, self.stored.id, named, first, after, last, before)
 
 
 memberships_listing = Pagination[domain.Membership]("membership", (int, str), lambda m: (m.since_ms, m.segment_id))

@@ -213,12 +213,18 @@ class MembershipInterval:
 
 
 async def membership_history(
-    info: Info, pass_id: str, first: int | None, after: str | None, last: int | None, before: str | None
+    info: Info,
+    pass_id: str,
+    segment_id: str | None,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
 ) -> Connection[MembershipInterval]:
-    """Return a page of the stays of a pass in segments, the newest first."""
+    """Return a page of the stays of a pass in segments, or in one, the newest first."""
     span = intervals_listing.span(first, after, last, before)
     store = info.context.workspace.intervals
-    page = await store.of_pass(pass_id, span)
+    page = await store.of_pass(pass_id, span, segment_id)
     ids = dict.fromkeys(each.segment_id for each in page.items if each.ending is None)
     segments = await info.context.load.segments.load_many(list(ids))
     present = {each.id: each.version for each in segments if each is not None}
@@ -226,7 +232,7 @@ async def membership_history(
         page,
         span,
         lambda each: _interval_of(each, present.get(each.segment_id)),
-        lambda: store.count_of_pass(pass_id),
+        lambda: store.count_of_pass(pass_id, segment_id),
     )
 
 

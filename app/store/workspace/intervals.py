@@ -87,18 +87,18 @@ class IntervalQueries(WorkspaceQueries):
         counts = {(doc["_id"]["before"], doc["_id"]["after"]): int(doc["count"]) for doc in docs}
         return DiffCounts(entered=counts.get((0, 1), 0), left=counts.get((1, 0), 0), stayed=counts.get((1, 1), 0))
 
-    async def of_pass(self, pass_id: str, span: PageRequest) -> Page[Interval]:
-        """Return the intervals of a pass, the newest first; key (entered ms, id).
+    async def of_pass(self, pass_id: str, span: PageRequest, segment_id: str | None = None) -> Page[Interval]:
+        """Return the intervals of a pass, in one segment if given, the newest first; key (entered ms, id).
 
-        Index: {workspace, pass, entered, _id}.
+        Index: {workspace, pass, entered, _id}; for one segment {workspace, segment, pass, entered}.
         """
-        where = self._in_workspace(**{"pass": pass_id, "entered": {"$gte": EARLIEST}})
-        order = (("entered", -1), ("_id", -1))
-        return await read_page(self._collection, where, order, to_stored_keys(span), from_doc, by=("workspace", "pass"))
+        conditions, order = _of_pass(pass_id, segment_id), (("entered", -1), ("_id", -1))
+        where, by = self._in_workspace(**conditions), ["workspace", *(conditions.keys() - {"entered"})]
+        return await read_page(self._collection, where, order, to_stored_keys(span), from_doc, by=by)
 
-    async def count_of_pass(self, pass_id: str) -> int:
-        """Return the number of intervals of a pass. Index: {workspace, pass, entered, _id}."""
-        return await self._count(**{"pass": pass_id, "entered": {"$gte": EARLIEST}})
+    async def count_of_pass(self, pass_id: str, segment_id: str | None = None) -> int:
+        """Return the number of intervals of a pass, in one segment if given. Indexes as of `of_pass`."""
+        return await self._count(**_of_pass(pass_id, segment_id))
 
     async def get(self, interval_id: str) -> Interval | None:
         """Return the interval of that id, or None. Index: _id."""
@@ -163,6 +163,11 @@ _TOO_MANY = (
     f"The page would look at more than {MAX_INTERVALS:,} stays in the segment. Ask for fewer members with `first`, and page"
     " on with `after`. `sizeOverTime` gives numbers without this limit."
 )
+
+
+def _of_pass(pass_id: str, segment_id: str | None) -> Doc:
+    segment = {} if segment_id is None else {"segment": segment_id}
+    return {**segment, "pass": pass_id, "entered": {"$gte": EARLIEST}}
 
 
 def _holds_at(at: datetime) -> Doc:

@@ -15,7 +15,7 @@ from app.domain.segments.segments import Segment
 from app.flow import SLOT_RANGES
 from app.graphql.types.ids import to_global_id
 from app.store.workspace import intervals, progress
-from tests.business import bought_within
+from tests.business import bought_within, purchases
 from tests.graphql.serving import Api
 from workers.main import STAGES
 
@@ -212,6 +212,28 @@ async def test_stays_of_a_pass_have_causes_and_versions(api: Api) -> None:
     cursor = history["pageInfo"]["endCursor"]
     rest = (await api.fetch_data(HISTORY, **{"pass": "ann", "after": cursor}))["pass"]["membershipHistory"]
     assert [node["from"] for node in rest["nodes"]] == ["2026-01-02T00:00:00.000Z"]
+
+
+async def test_stays_of_a_pass_are_listed_for_one_segment(api: Api) -> None:
+    recent, business = await prepare(api), api.business
+    await business.create_segment("anyone", purchases(1))
+    query = """query ($id: ID, $after: String) { pass(externalId: "ann") {
+      membershipHistory(segmentId: $id, first: 1, after: $after) { totalCount pageInfo { endCursor }
+        nodes { from segment { key } } } } }"""
+
+    async def stays(segment_id: str | None, after: str | None = None) -> Any:
+        return (await api.fetch_data(query, id=segment_id, after=after))["pass"]["membershipHistory"]
+
+    assert (await stays(None))["totalCount"] == 3
+    segment_id = to_global_id("Segment", recent.id)
+    newest = await stays(segment_id)
+    oldest = await stays(segment_id, newest["pageInfo"]["endCursor"])
+    assert [page["totalCount"] for page in (newest, oldest)] == [2, 2]
+    assert [page["nodes"] for page in (newest, oldest)] == [
+        [{"from": "2026-01-20T00:00:00.000Z", "segment": {"key": "recent"}}],
+        [{"from": "2026-01-02T00:00:00.000Z", "segment": {"key": "recent"}}],
+    ]
+    assert (await stays("seg_none"))["totalCount"] == 0
 
 
 async def test_merged_pass_is_listed_once_as_its_survivor_and_an_erased_one_not_at_all(
