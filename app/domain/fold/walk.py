@@ -312,15 +312,16 @@ class Walk:
 
     def _emit_transition(self, evaluated: Version, ended: Membership | None, step: Step) -> Transition:
         at_ms, context, version, is_member = step.at_ms, self.context(step.at_ms), step.version, ended is None
+        version_before = self.versions_before.get(evaluated.segment_id)
         cause, event = find_list_cause(evaluated.segment_id, step, context) or find_cause(
-            evaluated.criteria, is_member, step, context
-        )
+            evaluated.criteria, is_member, step, context,
+            criteria_before=None if version_before is None else version_before.criteria,
+        )  # fmt: skip
         if is_member:
             entered = self.members[evaluated.segment_id]
             self.members[evaluated.segment_id] = replace(entered, cause=cause, number=self.new_entries.last_number + 1)
         # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
         before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
-        version_before = self.versions_before.get(evaluated.segment_id)
         if not evaluated.is_in_force:
             # Measures that nothing uses any more are gone, and what they measured did not change.
             context = replace(context, states=step.before.states)

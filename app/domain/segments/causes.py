@@ -9,6 +9,7 @@ from decimal import Decimal
 from app.domain.activities import CauseKind
 from app.domain.events.events import Event
 from app.domain.passes.lists import changes_list
+from app.domain.passes.profiles import FIELD_EVENTS
 from app.domain.state.measures import add_event
 
 from .criteria import Criteria, MeasuredCriterion, iter_leaves
@@ -51,13 +52,20 @@ class Step:
 
 
 def find_cause(
-    criteria: Criteria, is_member: bool, step: Step, after: EvaluationContext
+    criteria: Criteria,
+    is_member: bool,
+    step: Step,
+    after: EvaluationContext,
+    *,
+    criteria_before: Criteria | None = None,
 ) -> tuple[dict[str, object], Event | None]:
     """Return the cause of a transition as stored, and the event that caused it, if one did.
 
     `criteria` are those of the segment, or those that decided about a tier. `is_member` is their result after the step.
     If time alone would have changed the result at this instant, the cause is TIME, even if events counted, too.
+    `criteria_before` are the same in the zone that the pass had before the step; None if no event changes the zone.
     """
+    before = criteria if criteria_before is None else criteria_before
     version = step.version
     if version is not None:
         kind = CauseKind.BACKFILL if version.version == 1 and version.is_in_force else CauseKind.DEFINITION_CHANGED
@@ -66,12 +74,13 @@ def find_cause(
         return {"kind": CauseKind.EVENT_REMOVED.value}, None
     if step.is_merge:
         return {"kind": CauseKind.PASS_MERGED.value}, None
-    if not (step.events or step.removed) or evaluate(criteria, _time_only_context(step)) == is_member:
+    if not (step.events or step.removed) or evaluate(before, _time_only_context(step)) == is_member:
         return {"kind": (CauseKind.PASS_CREATED if step.is_creation else CauseKind.TIME).value}, None
     if step.removed:
         event_id = _find_removed_event(criteria, step.removed).id
         return {"kind": CauseKind.EVENT_REMOVED.value, "event": event_id}, None
-    event = _find_deciding_event(criteria, is_member, step, after)
+    event = _find_zone_event(step) if before != criteria else None
+    event = event or _find_deciding_event(criteria, is_member, step, after)
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
 
 
@@ -111,6 +120,12 @@ def _find_removed_event(criteria: Criteria, removed: Sequence[Event]) -> Event:
     measures = [leaf.measure for leaf in iter_leaves(criteria) if isinstance(leaf, MeasuredCriterion)]
     relevant = [event for event in removed if any(measure.matches(event) for measure in measures)]
     return (relevant or removed)[-1]
+
+
+def _find_zone_event(step: Step) -> Event | None:
+    """Return the event of a step that gave the pass another zone: the last one that changed the profile."""
+    # What the step measured before is by the old zone, so it does not tell which event decided by the new one.
+    return next((event for event in reversed(step.events) if event.type in FIELD_EVENTS), None)
 
 
 def _find_deciding_event(criteria: Criteria, is_member: bool, step: Step, after: EvaluationContext) -> Event:

@@ -33,7 +33,7 @@ from tests.local_time_oracle import (
 )
 
 from .rule_walks import removal
-from .test_advance import PassSimulation, count_criteria, new_pass, purchase_event
+from .test_advance import PassSimulation, count_criteria, definitions_of, new_pass, purchase_event
 
 FROM = to_ms(datetime(2025, 1, 15, 12, tzinfo=UTC))
 TO = to_ms(datetime(2027, 1, 15, 12, tzinfo=UTC))
@@ -270,6 +270,35 @@ def test_pass_follows_the_zone_that_its_field_names() -> None:
             _check(simulation, zone, at_ms)
     simulation.fold_until(TO)
     _check(simulation, zone, TO)
+
+
+@pytest.mark.parametrize("historical", [False, True])
+def test_event_that_moves_a_pass_to_another_zone_is_the_cause_of_what_changes_by_it(historical: bool) -> None:
+    """And not time alone: rules are asked about what time changes, and not about what an import changes."""
+    criteria = (count_criteria(1, operator, calendar={"unit": "DAY", "offset": 0}) for operator in ("GTE", "LT"))
+    definitions = Definitions(
+        replace(version, zone_field="fields.timezone") for version in definitions_of(*criteria, at_ms=FROM - 1).versions
+    )
+    simulation = PassSimulation(definitions, new_pass(FROM))
+    bought = purchase_event(1, FROM + HOUR_MS)
+    # 12:00 UTC is 21:00 in Tokyo, and 16:00 UTC is 01:00 on the next day there.
+    moved = replace(
+        purchase_event(2, FROM + 4 * HOUR_MS, historical=historical), type="field_updated",
+        category=Category.FIELD_CHANGE, field_name="timezone", new_value="Asia/Tokyo", amount=None, currency=None,
+    )  # fmt: skip
+    for event in (bought, moved):
+        simulation.pending.append(event)
+        simulation.fold_until(event.recorded_ms)
+    found = [
+        (e.type, e.refs["segment"], e.cause, e.refs["before"], e.refs["after"], e.historical)
+        for e in simulation.entries
+        if e.at_ms == FROM + 4 * HOUR_MS and "segment" in e.refs
+    ]
+    cause = {"kind": "EVENT", "event": moved.id}
+    assert found == [
+        (LEFT, "seg_0", cause, (1,), (0,), historical),
+        (ENTERED, "seg_1", cause, (1,), (0,), historical),
+    ]
 
 
 def test_definition_with_a_zone_of_its_own_keeps_it() -> None:
