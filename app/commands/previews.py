@@ -12,6 +12,7 @@ from app.domain.errors import Code, InvalidInput, LimitExceeded, NotFound, Unava
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
 from app.domain.preview import PreviewOrder, PreviewTally, sum_tallies
+from app.domain.segments.local_time import depends_on_zone
 from app.domain.segments.restating import restate
 from app.domain.values.estimates import Estimate, estimate_count, scale
 from app.domain.values.instants import parse_instant, to_ms
@@ -73,7 +74,7 @@ async def parse_order(
             raise InvalidInput(
                 Code.INVALID, "This segment is archived. Preview its criteria as a new segment.", "segmentId"
             )
-        if segment.zone_field is not None:
+        if segment.zone_field is not None and depends_on_zone(tree):
             message = (
                 "This segment takes the zone of each pass, and a preview takes one. Preview a new segment in one zone."
             )

@@ -191,10 +191,13 @@ async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: ob
     """
     source = await find_segment(ctx, segment_id)
     title = f"{source.name} (copy)" if name is None else name
-    # Early versions stored the zone of the workspace with each segment.
-    zone = None if source.inherits_zone or not depends_on_zone(source.criteria) else source.timezone
+    # Criteria that do not depend on local time may have a zone: early versions stored one with each segment, and an edit
+    # of the criteria keeps it.
+    has_zone = depends_on_zone(source.criteria)
+    zone = source.timezone if has_zone and not source.inherits_zone else None
+    zone_field = source.zone_field if has_zone else None
     criteria = restate(source.criteria).to_dict()
-    return await create_segment(ctx, key, title, criteria, source.description, zone, zone_field=source.zone_field)
+    return await create_segment(ctx, key, title, criteria, source.description, zone, zone_field=zone_field)
 
 
 async def insert_segment_version(

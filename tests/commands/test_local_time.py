@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.commands.passes.passes import update_pass
+from app.commands.previews import parse_order, preview_segment
 from app.commands.segments import create_segment, duplicate_segment, update_segment
 from app.commands.tiers import set_tier_program
 from app.commands.workspaces.settings import set_local_time
@@ -111,6 +112,26 @@ async def test_segment_takes_the_zone_that_a_field_of_the_pass_names(business: B
         await create_segment(ctx, "plain", "Plain", purchases(1), zone_field="fields.timezone")
     with pytest.raises(Refused):
         await update_segment(ctx, segment.id, zone_field="timezone")
+
+
+async def test_segment_whose_criteria_no_longer_depend_on_local_time_is_previewed_and_duplicated(
+    business: Business,
+) -> None:
+    today = purchases(1, calendar={"unit": "DAY"})
+    segment = await create_segment(business.ctx, "today", "Today", today, zone_field="fields.timezone")
+    await business.record({})
+    await business.run_worker()
+    changed = await update_segment(business.ctx, segment.id, criteria=purchases(1))
+    assert changed.zone_field == "fields.timezone"
+    copy = await duplicate_segment(business.ctx, segment.id, "copy")
+    assert copy.zone_field is None
+    await business.run_worker()
+    found = await preview_segment(
+        business.ctx, await parse_order(business.ctx, purchases(2), None, segment.id, "SILENT")
+    )
+    assert (found.tally.count, found.tally.leaving) == (0, 1)
+    with pytest.raises(Refused):
+        await parse_order(business.ctx, today, None, segment.id, "SILENT")
 
 
 async def test_zone_is_refused_where_it_changes_nothing(business: Business) -> None:
