@@ -34,6 +34,7 @@ FAMILY_TTL_SECONDS = 1.0
 """How long a process caches which passes a token reaches. The survivor of a merge answers at most this much later."""
 MAX_CACHED_FAMILIES = 10_000
 MAX_CACHED_TOKEN_KEYS = 1_000
+MAX_CACHED_TOKENS = 10_000
 
 
 @dataclass(slots=True)
@@ -135,15 +136,21 @@ class _Tokens:
         self._keys: OrderedDict[str, tuple[TokenKey, float]] = OrderedDict()
         """Keys and until when they are valid, in monotonic seconds."""
         self._families: OrderedDict[tuple[str, str], _Family] = OrderedDict()
+        self._checked: OrderedDict[bytes, tuple[str, PassToken]] = OrderedDict()
+        """Tokens whose signature was right, with the ids of their keys, by hash. To check one takes 0.15 ms."""
 
     async def actor(self, text: str) -> Actor:
         """Return the holder of a token. Raises Unauthenticated, and Unavailable if the store does not answer."""
-        key_id = find_key_id(text)
+        hashed = secret_hash(text)
+        key_id, token = self._checked.get(hashed) or (find_key_id(text), None)
         if key_id is None:
             raise Unauthenticated
         key, now = await self._find_key(key_id), await SystemClock().now()
-        token = read_token(text, key, now) if key.is_usable_at(now) else None
-        if token is None:
+        if not key.is_usable_at(now):
+            raise Unauthenticated
+        if token is None and (token := read_token(text, key, now)):
+            _remember(self._checked, hashed, (key_id, token), MAX_CACHED_TOKENS)
+        if token is None or now >= token.expires_at:
             raise Unauthenticated
         family = await self._find_family(key.workspace_id, token)
         if token.number < family.number:

@@ -74,6 +74,7 @@ INTERNAL = frozenset(
     app.auth.MAX_CACHED_FAMILIES
     app.auth.MAX_CACHED_KEYS
     app.auth.MAX_CACHED_TOKEN_KEYS
+    app.auth.MAX_CACHED_TOKENS
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
     app.commands.definitions.MAX_ATTEMPTS

@@ -8,14 +8,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
 
 from app import auth
-from app.clock import SystemClock
+from app.clock import FixedClock, SystemClock
 from app.commands.passes.merges import merge_passes
 from app.commands.points.transfers import transfer_points
 from app.commands.rules.rules import create_rule
@@ -25,7 +25,7 @@ from app.domain.pass_tokens import PassToken, PassTokenScope, TokenKey
 from app.graphql.types.ids import to_global_id
 from app.store import cache
 from app.store.operations.restored import Restoration
-from app.tokens import sign_token
+from app.tokens import read_token, sign_token
 from tests.business import Business, create_business, purchases
 from tests.commands.rewards.shop import create, give_points
 from tests.graphql.protocol.test_sse import read_events
@@ -406,6 +406,25 @@ async def test_open_streams_end_with_a_revocation(api: Api, monkeypatch: pytest.
         while "errors" not in (message := (await socket.receive())["payload"]):
             pass
         assert message["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_signature_is_checked_once_and_the_expiry_at_each_request(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def read(text: str, key: TokenKey, now: datetime) -> PassToken | None:
+        checked.append(text)
+        return read_token(text, key, now)
+
+    monkeypatch.setattr(auth, "read_token", read)
+    await api.business.create_passes("ann")
+    token = await create_token(api)
+    assert [await is_accepted(api, token) for _ in range(3)] == [True, True, True]
+    assert checked == [token]
+    later = FixedClock(await SystemClock().now() + timedelta(seconds=3_600))
+    monkeypatch.setattr(auth, "SystemClock", lambda: later)
+    assert not await is_accepted(api, token)
 
 
 async def test_after_a_merge_the_survivor_answers_and_revoking_either_ends_both(api: Api) -> None:
