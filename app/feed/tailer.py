@@ -86,11 +86,18 @@ class Feed:
         self._tailers: dict[str, _Tailer] = {}
 
     async def follow(
-        self, workspace: Workspace, after: int | None, matches: Callable[[Activity], bool], quiet_seconds: float
+        self,
+        workspace: Workspace,
+        after: int | None,
+        matches: Callable[[Activity], bool],
+        quiet_seconds: float,
+        *,
+        pass_ids: Sequence[str] = (),
     ) -> AsyncIterator[FeedEntries | FeedLagged | FeedExpired]:
         """Yield the start of the stream at once, then every entry that matches, in order.
 
-        `after` is the position to continue from; None means the end of the log. If no entry matches for
+        `after` is the position to continue from; None means the end of the log. `pass_ids` are the passes of all entries
+        that match; if it is empty, they may be of any pass. If no entry matches for
         `quiet_seconds`, the stream yields a message without activities, so that the follower's position moves on. A
         slow follower gets a FeedLagged and misses nothing. The stream ends by itself only after FeedExpired.
         Raises InvalidInput for a position beyond the end of the log; Unavailable, only before the first message.
@@ -122,12 +129,10 @@ class Feed:
                     metrics.LAGS.inc()
                     yield FeedLagged(pos, tailer.buffer.pos - pos)
                 try:
-                    found = await tailer.read(pos, heartbeat_at)
+                    pos, found = await tailer.read(pos, heartbeat_at, pass_ids)
                 except _Truncated as truncated:
                     yield FeedExpired(truncated.front)
                     return
-                if found:
-                    pos = found[-1].position
                 has_caught_up = tailer.buffer.reaches(pos)
                 visible = tuple(activity for activity in found if matches(activity))
                 if visible or clock() >= heartbeat_at:
@@ -206,17 +211,21 @@ class _Tailer:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=0.1)
 
-    async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
-        """Return up to 500 entries after `pos`, or none if none arrived by the deadline (in the event loop's time).
+    async def read(self, pos: int, deadline: float, pass_ids: Sequence[str] = ()) -> tuple[int, Sequence[Activity]]:
+        """Return up to 500 entries after `pos`, and the position up to which nothing is left out.
 
-        Raises _Truncated if the entry after `pos` was removed.
+        Behind the buffer, with `pass_ids`, return those of the passes. Return none if none arrived by the deadline (in the
+        event loop's time). Raises _Truncated if the entry after `pos` was removed.
         """
         while True:
             advanced = self._advanced
             if pos < self.buffer.pos:
                 if self.buffer.reaches(pos):
-                    return self.buffer.after(pos, TAIL_BATCH_SIZE)
+                    found = self.buffer.after(pos, TAIL_BATCH_SIZE)
+                    return found[-1].position, found
                 try:
+                    if pass_ids:
+                        return await self._read_passes(pos, pass_ids)
                     found = tuple(await self._workspace.activities.after(pos, REPLAY_BATCH_SIZE))
                     if not found or found[0].position > pos + 1:
                         front = (await self._workspace.read_log_history()).front
@@ -227,12 +236,27 @@ class _Tailer:
                     found = ()
                 if found:
                     self._report_hole(pos, found)
-                    return found
+                    return found[-1].position, found
             if asyncio.get_running_loop().time() >= deadline:
-                return ()
+                return pos, ()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await advanced.wait()
+
+    async def _read_passes(self, pos: int, pass_ids: Sequence[str]) -> tuple[int, Sequence[Activity]]:
+        """Return what `read` does behind the buffer, by the index of the passes.
+
+        A client that names an old cursor would otherwise make the process read the whole log of the workspace.
+        """
+        # Entries up to here exist before the read begins, so it finds all of them.
+        end = self.buffer.pos
+        page = await self._workspace.activities.after_of_passes(pass_ids, pos, REPLAY_BATCH_SIZE)
+        front = (await self._workspace.read_log_history()).front
+        if front > pos:
+            raise _Truncated(front)
+        found = [activity for activity in page.items if activity.position <= end]
+        is_cut = page.has_more and len(found) == len(page.items)
+        return (found[-1].position if is_cut else end), found
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._bus.listen(topic(self._workspace.id))) as messages:  # type: ignore[type-var]

@@ -336,6 +336,7 @@ async def call_all_queries(business: Business) -> None:
         await store.activities.page(feed, PageRequest(2, after=(1,)))
         await store.activities.count(feed)
     await store.activities.after(3, 5)
+    await store.activities.after_of_passes([ann.id, "pass_none"], 1, 2)
     await store.current_last_position()
     await store.activities.get_many(["act_none:1"])
     await store.activities.by_numbers([(ann.id, 1)])

@@ -30,6 +30,7 @@ from app.feed import tailer
 from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, topic
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
+from app.store.workspace.activities import ActivityQueries
 from tests.business import Business, open_business
 from tests.patience import PATIENCE_SECONDS
 from tests.store_proxy import StoreProxy
@@ -65,7 +66,8 @@ async def append(business: Business, first: int, last: int) -> None:
 async def follow(business: Business, feed: Feed, after: int | None = None, **query: object) -> AsyncIterator[Stream]:
     """Follow the log from a position, or from its end, with the filter of the query."""
     activity_query = ActivityQuery(**query)  # type: ignore[arg-type]
-    stream = feed.follow(business.ctx.workspace, after, activity_query.matches, QUIET_SECONDS)
+    pass_ids = () if activity_query.pass_id is None else (activity_query.pass_id, *activity_query.aliases)
+    stream = feed.follow(business.ctx.workspace, after, activity_query.matches, QUIET_SECONDS, pass_ids=pass_ids)
     async with contextlib.aclosing(stream), asyncio.timeout(PATIENCE_SECONDS):  # type: ignore[type-var]
         yield stream
 
@@ -109,6 +111,44 @@ async def test_replay_of_old_activities_continues_with_new_ones_without_a_gap(bu
 async def _append_in_steps(business: Business, first: int, last: int) -> None:
     for pos in range(first, last + 1, 5):
         await append(business, pos, min(pos + 4, last))
+
+
+async def test_follower_of_passes_reads_only_their_activities_behind_the_buffer(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder of a token for one pass made the process read the whole log of the workspace before."""
+    activities = business.ctx.workspace.activities
+    limits: list[int] = []
+    read = ActivityQueries.after
+
+    async def after(queries: ActivityQueries, pos: int, limit: int) -> list[Activity]:
+        limits.append(limit)
+        return await read(queries, pos, limit)
+
+    monkeypatch.setattr(ActivityQueries, "after", after)
+    monkeypatch.setattr(tailer, "REPLAY_BATCH_SIZE", 2)
+    own = (3, 40, 41, 170, 290)
+    log = [
+        activity(pos, pass_id="pass_2" if pos % 20 else "pass_3") if pos in own else activity(pos)
+        for pos in range(1, 301)
+    ]
+    assert await activities.append(log) == len(log)
+    feed = Feed(business.ctx.resources.bus, max_buffered=10)
+    async with follow(business, feed, 0, pass_id="pass_2", aliases=["pass_3"]) as stream:
+        assert await read_positions(stream, 5) == list(own)
+        message = await anext(stream)
+        assert message == FeedEntries(300), "the position moves to the end of the log"
+        await append(business, 301, 301)
+        await activities.append([activity(302, pass_id="pass_3")])
+        await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
+        assert await read_positions(stream, 1) == [302]
+    async with follow(business, feed, 0, pass_id="pass_2") as stream:
+        assert await read_positions(stream, 2) == [3, 41]
+        await business.ctx.resources.db["workspaces"].update_one(
+            {"_id": business.ctx.workspace.id}, {"$set": {"front": 100}}, upsert=True
+        )
+        assert [message async for message in stream] == [FeedExpired(100)]
+    assert 2 not in limits, "it read the activities of other passes"
 
 
 async def test_follower_behind_the_buffer_gets_FeedLagged_and_misses_nothing(business: Business) -> None:

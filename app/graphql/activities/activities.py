@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -289,12 +289,11 @@ async def follow_activities(
     # Check the arguments before the stream exists, so that a wrong argument is an error at the field.
     query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=False))
     query = await own_activities(info.context, query, is_live=True)
-    matches = match_none if query is None else query.matches
     after = info.context.resume_after or after
     start = None if after is None else parse_feed_cursor(after, "after")
     if first is not None and not 1 <= first <= MAX_MESSAGES:
         raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 1 and {MAX_MESSAGES:,}.", "first")
-    messages = _messages(info.context, start, matches)
+    messages = _messages(info.context, start, query)
     return messages if first is None else _take_first(messages, first)
 
 
@@ -310,15 +309,18 @@ async def _take_first(
 
 
 async def _messages(
-    context: RequestContext, start: FeedCursor | None, matches: Callable[[domain.Activity], bool]
+    context: RequestContext, start: FeedCursor | None, query: ActivityQuery | None
 ) -> AsyncGenerator[ActivityMessage, None]:
     workspace, history = context.workspace, LogHistory()
+    matches = match_none if query is None else query.matches
+    pass_ids = () if query is None or query.pass_id is None else (query.pass_id, *query.aliases)
     try:
         after = None if start is None else await workspace.position_after(start, "after")
     except ExpiredCursor as expired:
         yield CursorExpired(oldest_cursor=expired.oldest_cursor)
         return
-    async for message in context.feed.follow(workspace, after, matches, context.heartbeat_seconds):
+    messages = context.feed.follow(workspace, after, matches, context.heartbeat_seconds, pass_ids=pass_ids)
+    async for message in messages:
         if isinstance(message, FeedEntries) and message.activities:
             for activity in message.activities:
                 context.reset_loaders()

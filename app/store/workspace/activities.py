@@ -115,6 +115,12 @@ class ActivityQueries(WorkspaceQueries):
         docs = await self._collection.find(where).sort("pos", 1).to_list(None)
         return [from_doc(doc) for doc in docs]
 
+    async def after_of_passes(self, pass_ids: Sequence[str], pos: int, limit: int) -> Page[Activity]:
+        """Return the first activities after a position that happened to the passes. Index: {workspace, pass, pos}."""
+        where = self._in_workspace(**{"pass": any_of(pass_ids)})
+        span = PageRequest(limit=limit, after=(pos,))
+        return await read_page(self._collection, where, (("pos", 1),), span, from_doc, by=("workspace", "pass"))
+
     async def last_pos(self, from_pos: int = 0) -> int:
         """Return the position of the newest activity; 0 for an empty log. Index: {workspace, pos}.
 

@@ -173,7 +173,7 @@ async def test_slow_subscriber_receives_Lagged_with_the_number_of_activities_beh
 ) -> None:
     """tests/feed/test_tailer.py shows that a lagging follower misses no activity."""
 
-    async def slow(*_: object) -> AsyncIterator[FeedEntries | FeedLagged]:
+    async def slow(*_: object, **_named: object) -> AsyncIterator[FeedEntries | FeedLagged]:
         yield FeedEntries(3)
         yield FeedLagged(3, 2_500)
 
@@ -273,7 +273,7 @@ async def test_memory_of_a_subscription_does_not_grow_with_the_messages_it_sends
     instant = datetime(2026, 1, 1, tzinfo=UTC)
 
     class EndlessFeed:
-        async def follow(self, *_: object) -> AsyncIterator[FeedEntries]:
+        async def follow(self, *_: object, **_named: object) -> AsyncIterator[FeedEntries]:
             for pos in itertools.count(1):
                 activity = Activity(
                     pos,
