@@ -20,6 +20,7 @@ from app.domain.simulation import definitions_of, memberships_at
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.endpoints import MAX_ENDPOINTS, EndpointStatus
 from app.store.mongo.paging import Page, PageRequest
+from app.store.mongo.usage import charge
 from app.store.workspace.workspace import Workspace
 from app.templates.rendering import LiquidTexts
 
@@ -68,6 +69,7 @@ class PreviewRun:
     async def draw(self, limit: int, total: int) -> list[Pass] | None:
         """Return about `limit` of the `total` passes, chosen at random; None if passes have no draws yet."""
         preview = self._preview
+        await charge(min(limit, total))
         return await self._workspace.passes.drawn(
             limit, total, preview.measure_keys,
             is_counted=preview.may_build_measures, is_replayed=self._is_replayed,
@@ -100,7 +102,7 @@ class PreviewRun:
             if walked is not None:
                 current.append(walked)
         reading = [card for card in current if preview.needs_history(card)]
-        self._count_read(reading, max_events)
+        await self._count_read(reading, max_events)
         histories = await self._workspace.counted_events.histories(reading)
         moves = await asyncio.to_thread(self._find_moves, current, histories)
         tallies, members = list[PreviewTally](), list[str]()
@@ -121,7 +123,7 @@ class PreviewRun:
 
         Raises LimitExceeded as `add` does.
         """
-        self._count_read(cards, max_events)
+        await self._count_read(cards, max_events)
         histories = await self._workspace.counted_events.histories(cards)
         return await asyncio.to_thread(self._replay, cards, histories, instants_ms)
 
@@ -141,10 +143,12 @@ class PreviewRun:
             members += [card.id] if is_member else []
         return PagePreview(sum_tallies(tallies), members)
 
-    def _count_read(self, cards: Sequence[Pass], max_events: int | None) -> None:
-        self._events_read += sum(card.event_count for card in cards)
+    async def _count_read(self, cards: Sequence[Pass], max_events: int | None) -> None:
+        events = sum(card.event_count for card in cards)
+        self._events_read += events
         if max_events is not None and self._events_read > max_events:
             raise too_large(f"The preview takes more than {max_events:,} events.")
+        await charge(events)
 
     def _find_moves(self, cards: Sequence[Pass], histories: Mapping[str, Sequence[Event]]) -> list[tuple[bool, bool]]:
         return [self._preview.find_move(card, histories.get(card.id)) for card in cards]

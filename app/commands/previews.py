@@ -17,6 +17,7 @@ from app.domain.segments.restating import restate
 from app.domain.values.estimates import Estimate, estimate_count, scale
 from app.domain.values.instants import parse_instant, to_ms
 from app.store.mongo.ids import ordered_id
+from app.store.mongo.usage import charge
 
 from .audit import record_audit_entry
 from .context import Context
@@ -118,6 +119,7 @@ async def _preview(run: PreviewRun, order: PreviewOrder, total: int) -> Previewe
         not drawn or scale(run.count_events(drawn), len(drawn), total) <= MAX_PREVIEWED_EVENTS
     ):
         try:
+            await charge(total)
             return await _preview_all(run, order)
         except LimitExceeded:
             run = run.again()

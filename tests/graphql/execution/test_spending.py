@@ -116,6 +116,9 @@ async def test_query_that_timed_out_leaves_nothing_to_the_store(
         assert cpu_seconds() - began < whole / 5
 
 
+CRITERIA = '{event: {types: ["purchase"], metric: COUNT, operator: GTE, value: 1}}'
+
+
 async def test_counts_lists_and_aggregates_cost_what_the_store_examines(business: Business) -> None:
     capacity = business.ctx.resources.capacity
     examined, counted = HOT_EVENTS // capacity.examined_per_point, HOT_EVENTS // capacity.counted_per_point
@@ -137,6 +140,10 @@ async def test_counts_lists_and_aggregates_cost_what_the_store_examines(business
             ("activity(first: 1) { totalCount }", 2 + activities),
             ("activity(first: 1, filter: {category: EFFECT}) { nodes { id } }", 2 + activities),
             ("passes(first: 1) { totalCount }", 2),
+            (
+                f'segmentPreview(input: {{at: "2026-01-01T00:00:00Z", criteria: {CRITERIA}}}) {{ entering }}',
+                3 + examined,
+            ),
         ):
             requested = (await api.execute(f"{{ {query} }}"))["extensions"]["cost"]["requested"]
             # Reading a new document may cost a point more than the selection.
