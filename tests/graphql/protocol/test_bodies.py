@@ -135,6 +135,9 @@ async def test_one_key_holds_only_so_many_bytes_of_bodies(business: Business, mo
 
 async def test_one_key_has_only_so_many_requests_at_once(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_REQUESTS_PER_KEY", 2)
+    # The two requests must not end before the third one comes, on a busy machine neither.
+    for name in ("SILENCE_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
+        monkeypatch.setattr(body_stream, name, 2 * PATIENCE_SECONDS)
     async with run_api(business) as api, AsyncExitStack() as stack:
         for _ in range(2):
             request = await stack.enter_async_context(begin(api, api.secret, 100))
