@@ -24,6 +24,7 @@ from .segments import (
     find_segment,
     insert_segment_version,
     parse_segment_criteria,
+    refuse_constants,
 )
 
 
@@ -110,6 +111,9 @@ async def make_scheduled_edit(resources: Resources, workspace_id: str, segment_i
 
 async def _make(ctx: Context, edit: ScheduledEdit) -> None:
     before = await find_live_segment(ctx, edit.segment_id)
+    if edit.criteria is not None:
+        # A tier that they name may be gone.
+        await refuse_constants(ctx, edit.criteria)
     await record_audit_entry(
         ctx, "makeScheduledEdit", "Segment", before.id, entry_id=f"audit_{edit.id}", key=before.key
     )

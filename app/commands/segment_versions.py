@@ -10,7 +10,7 @@ from app.store.mongo.points import charge_points
 from .audit import record_audit_entry
 from .context import Context
 from .definitions import parse_notify, repeat_if_changed
-from .segments import check_segment_version, find_live_segment, find_segment, insert_segment_version
+from .segments import check_segment_version, find_live_segment, find_segment, insert_segment_version, refuse_constants
 
 
 async def revert_segment(ctx: Context, segment_id: str, version: int, *, notify: object = SILENT) -> Segment:
@@ -29,6 +29,8 @@ async def _revert_segment(ctx: Context, segment_id: str, number: int, notify: ob
     target, parsed_notify = found.version, parse_notify(notify)
     if (target.criteria.to_dict(), target.zone) != (before.criteria.to_dict(), before.zone):
         await charge_points(count_comparisons(target.criteria))
+        # A tier that the version names may be gone.
+        await refuse_constants(ctx, target.criteria)
         await record_audit_entry(ctx, "revertSegment", "Segment", before.id, key=before.key, version=str(number))
         await insert_segment_version(ctx, before.id, target.criteria, target.zone, parsed_notify, read=before.version)
     return await find_segment(ctx, segment_id)

@@ -87,6 +87,8 @@ async def create_segment(
     tree = await parse_segment_criteria(ctx, criteria)
     zone = await parse_zone_of_segment(ctx, timezone, zone_field, tree)
     parsed_notify = parse_notify(notify)
+    # A refused call must not take the key from an archived segment.
+    await check_segment_version(ctx, labels.id, tree)
     store = ctx.workspace.segments
     labels = await claim_labels(store, labels, "segment")
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
@@ -234,13 +236,16 @@ async def insert_segment_version(
 
 
 async def check_segment_version(ctx: Context, segment_id: str, criteria: Criteria) -> None:
-    """Raise Refused if a version with these criteria does not fit the other definitions as they are now. Writes nothing."""
+    """Raise Refused if a version with these criteria does not fit the other definitions as they are now. Writes nothing.
+
+    The segment may be one that does not exist yet.
+    """
     versions = await ctx.workspace.definitions.summaries()
     revision = NextRevision(versions, await ctx.now())
-    latest = revision.latest[segment_id]
+    latest = revision.latest.get(segment_id)
+    zone, read = (SegmentZone("UTC"), 0) if latest is None else (SegmentZone(latest.timezone), latest.version)
     try:
-        zone = SegmentZone(latest.timezone)
-        build_segment_version(revision, segment_id, restate(criteria), zone, SILENT, read=latest.version)
+        build_segment_version(revision, segment_id, restate(criteria), zone, SILENT, read=read)
     except Circle as circle:
         raise await name_circle(ctx.workspace.segments, circle) from None
 
@@ -304,8 +309,13 @@ async def parse_segment_criteria(ctx: Context, raw: object) -> Criteria:
     criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria", allows_list=True)
     check_criteria_size(criteria)
     await charge_points(count_comparisons(criteria))
-    refuse_if(find_constants(criteria, "criteria", tiers=await live_tiers(ctx, criteria)))
+    await refuse_constants(ctx, criteria)
     return criteria
+
+
+async def refuse_constants(ctx: Context, criteria: Criteria) -> None:
+    """Raise InvalidInput for criteria that no pass can meet now, or that every pass meets. One round trip at most."""
+    refuse_if(find_constants(criteria, "criteria", tiers=await live_tiers(ctx, criteria)))
 
 
 async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]:

@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 
 from app.commands.rules.rules import create_rule, find_rule, set_rule_status
+from app.commands.scheduled_edits import schedule_segment_edit
 from app.commands.segment_versions import revert_segment, unarchive_segment
 from app.commands.segments import archive_segment, create_segment, find_segment, update_segment
+from app.commands.tiers import set_tier_program
 from app.domain.errors import Code, Refused
 from app.domain.rules.rules import RuleStatus
 from app.domain.segments.segments import Segment, SegmentVersion
@@ -149,6 +151,37 @@ async def test_refused_unarchiving_leaves_the_key_free(business: Business, monke
     assert refused.value.problems[0].code is Code.LIMIT
     await archive_segment(business.ctx, other.id)
     assert (await create_segment(business.ctx, "loyal", "Loyal again", purchases(2))).id != segment.id
+
+
+async def test_refused_creation_takes_no_key_from_an_archived_segment(business: Business) -> None:
+    segment = await business.create_segment("loyal", purchases(1))
+    await archive_segment(business.ctx, segment.id)
+    with pytest.raises(Refused) as refused:
+        await create_segment(business.ctx, "loyal", "Loyal again", {"segment": {"id": "seg_none"}})
+    assert refused.value.problems[0].code is Code.UNKNOWN
+    assert (await unarchive_segment(business.ctx, segment.id)).key == "loyal"
+
+
+async def test_segment_does_not_go_back_to_a_tier_that_is_gone(business: Business) -> None:
+    """Neither does a scheduled edit bring criteria that no pass can meet any more."""
+    ctx, gold = business.ctx, {"pass": {"field": "tier", "value": "gold"}}
+    tier = {"key": "gold", "name": "Gold", "reach": purchases(5)}
+    await set_tier_program(ctx, {"tiers": [tier], "period": {"days": 30}})
+    reverted = await business.create_segment("reverted", gold)
+    await update_segment(ctx, reverted.id, criteria=purchases(1))
+    edited = await business.create_segment("edited", purchases(1))
+    at = await business.clock.now() + timedelta(days=1)
+    await schedule_segment_edit(ctx, edited.id, at, criteria=gold)
+    await set_tier_program(ctx, {"tiers": [{**tier, "key": "silver"}], "period": {"days": 30}})
+    with pytest.raises(Refused) as refused:
+        await revert_segment(ctx, reverted.id, 1)
+    assert "the tiers of this workspace are silver" in refused.value.problems[0].message
+    business.clock.set(at)
+    await business.run_worker()
+    assert (await find_segment(ctx, edited.id)).version == 1
+    edit = await ctx.workspace.scheduled_edits.get(edited.id)
+    assert edit is not None
+    assert edit.problem is not None
 
 
 async def test_key_of_an_archived_rule_is_free(business: Business) -> None:

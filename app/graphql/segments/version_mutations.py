@@ -91,8 +91,8 @@ async def revert_segment(
 ) -> RevertSegmentPayload:
     """Go back to the criteria and time zone of an earlier version of a segment. Needs the scope `write`.
 
-    They make the next version, and workers evaluate all passes again. Name and description stay. Safe to repeat: a call
-    that changes nothing makes no version.
+    They make the next version, and workers evaluate all passes again. Name and description stay. Criteria that no pass can
+    meet any more are refused, such as a tier that is gone. Safe to repeat: a call that changes nothing makes no version.
     """
     try:
         segment = await commands.revert_segment(
