@@ -221,6 +221,7 @@ def _asked(operator: Operator, value: object, *, negated: bool) -> str:
 
 def _value_text(value: object) -> str:
     text = canonical(value) if isinstance(value, Decimal) else str(value)
+    text = text.lower() if isinstance(value, bool) else text
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 

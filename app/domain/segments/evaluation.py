@@ -25,7 +25,7 @@ from app.domain.state.refilling import is_exhausted
 from app.domain.state.windows import Window, expire_window
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
 from app.domain.values.decimals import multiply_exactly
-from app.domain.values.instants import DAY_MS, to_ms
+from app.domain.values.instants import DAY_MS, format_instant, to_ms
 
 from .criteria import (
     DAYS,
@@ -138,6 +138,8 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
             if len(values) > 1:
                 return ", ".join(map(str, values[:MAX_SHOWN_CHARACTERS]))[:MAX_SHOWN_CHARACTERS]
             value = values[0] if values else None
+            if isinstance(value, datetime):
+                return format_instant(value)
             return value if isinstance(value, (str, int, bool, Decimal)) else None if value is None else str(value)
     raise TypeError(leaf)
 

@@ -194,7 +194,12 @@ def parse_moment(
     """
     meaning = stored_meaning or MEANING
     if body.get("anniversary") is not None:
-        return _parse_anniversary(body["anniversary"], (*path, "anniversary"), meaning)
+        anniversary = _parse_anniversary(body["anniversary"], (*path, "anniversary"), meaning)
+        # The API returns the field of an anniversary beside it, too.
+        if body.get("value") is not None or body.get("field") not in (None, anniversary.field):
+            message = "An anniversary is compared with nothing. Leave field, operator and value out."
+            raise InvalidInput(Code.INVALID, message, *path, "anniversary")
+        return anniversary
     if body.get("field") is None:
         raise InvalidInput(Code.REQUIRED, "Give the field to compare, or an anniversary.", *path, "field")
     if body.get("operator") not in RELATIVE:

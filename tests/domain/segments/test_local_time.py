@@ -19,6 +19,8 @@ ANNIVERSARY = {"field": "fields.birthday", "unit": "YEAR"}
         ({"anniversary": {**ANNIVERSARY, "nth": 0}}, "OUT_OF_RANGE", "anniversary.nth"),
         ({"anniversary": {**ANNIVERSARY, "forDays": 301}}, "OUT_OF_RANGE", "anniversary.forDays"),
         ({"anniversary": {**ANNIVERSARY, "unit": "MONTH", "forDays": 28}}, "OUT_OF_RANGE", "anniversary.forDays"),
+        ({"anniversary": ANNIVERSARY, "field": "createdAt"}, "INVALID", "anniversary"),
+        ({"anniversary": ANNIVERSARY, "value": {"days": 3}}, "INVALID", "anniversary"),
         ({"field": "status", "operator": "WITHIN_LAST", "value": {"days": 3}}, "UNKNOWN", "field"),
         ({"field": "createdAt", "operator": "WITHIN_LAST", "value": {"days": 0}}, "OUT_OF_RANGE", "value.days"),
         ({"field": "createdAt", "operator": "BEFORE", "value": 3}, "INVALID", "value"),
