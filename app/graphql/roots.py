@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator
 
 import strawberry
 
-from app.graphql.activities.activities import Activity, ActivityMessage, follow_activities, list_activities
+from app.graphql.activities.activities import Activity, list_activities
+from app.graphql.activities.streams import ActivityMessage, follow_activities
 from app.graphql.aggregations import aggregations
 from app.graphql.aggregations.aggregations import AggregateResult
 from app.graphql.effects.roots import EffectMutations, EffectQueries
