@@ -277,7 +277,9 @@ def test_event_that_moves_a_pass_to_another_zone_is_the_cause_of_what_changes_by
     """And not time alone: rules are asked about what time changes, and not about what an import changes."""
     criteria = (count_criteria(1, operator, calendar={"unit": "DAY", "offset": 0}) for operator in ("GTE", "LT"))
     definitions = Definitions(
-        replace(version, zone_field="fields.timezone") for version in definitions_of(*criteria, at_ms=FROM - 1).versions
+        replace(version, zone_field="fields.timezone")
+        for version in definitions_of(*criteria, at_ms=FROM - 1).versions
+        if isinstance(version, Version)
     )
     simulation = PassSimulation(definitions, new_pass(FROM))
     bought = purchase_event(1, FROM + HOUR_MS)
