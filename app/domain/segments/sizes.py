@@ -36,16 +36,17 @@ class Size:
     left: int
 
 
-def periods_between(start: datetime, end: datetime, unit: PeriodUnit) -> list[tuple[date, date]]:
+def periods_between(start: datetime, end: datetime, unit: PeriodUnit, *, now: datetime) -> list[tuple[date, date]]:
     """Return the UTC periods that begin before `end`, from the one that contains `start`: [first day, day after the last).
 
+    Periods that begin after `now` are left out: nobody knows their sizes.
     Raises InvalidInput: INVALID if the end does not lie after the start, OUT_OF_RANGE for more than 400 periods.
     """
     if end <= start:
         raise InvalidInput(Code.INVALID, "`to` must lie after `from`.", "to")
     found: list[tuple[date, date]] = []
     period = period_days(start.astimezone(UTC).date(), unit)
-    while _midnight(period[0]) < end:
+    while _midnight(period[0]) < end and _midnight(period[0]) <= now:
         found.append(period)
         if len(found) > MAX_SIZES:
             message = f"At most {MAX_SIZES} periods fit into one answer. Give a longer `unit`, or a shorter time."

@@ -105,7 +105,10 @@ async def sizes_over_time(
     info: Info, segment_id: str, raw_from: object, raw_to: object, unit: PeriodUnit
 ) -> list[SegmentSize]:
     """Return the size of a segment in each UTC period."""
-    periods = sizes.periods_between(parse_instant(raw_from, "from"), parse_instant(raw_to, "to"), unit)
+    start, end, now = parse_instant(raw_from, "from"), parse_instant(raw_to, "to"), await info.context.commands.now()
+    periods = sizes.periods_between(start, end, unit, now=now)
+    if not periods:
+        return []
     before, days = await info.context.workspace.intervals.days(segment_id, periods[0][0], periods[-1][1])
     found = sizes.sizes_of(periods, before, days)
     return [SegmentSize(at=each.at, count=each.count, entered=each.entered, left=each.left) for each in found]

@@ -143,7 +143,7 @@ class Segment(Node):
         ],
         unit: Annotated[PeriodUnit, strawberry.argument(description="Length of a period.")] = PeriodUnit.DAY,
     ) -> list[SegmentSize]:
-        """Size of the segment in each period, in UTC, at most 400 periods. Needs the scope `read`."""
+        """Size of the segment in each period that has begun, in UTC, at most 400 periods. Needs the scope `read`."""
         info.context.actor.require(READ)
         return await sizes_over_time(info, self.stored.id, from_at, to_at, unit)
 

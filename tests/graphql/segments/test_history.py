@@ -166,10 +166,18 @@ async def test_sizes_are_those_at_the_end_of_each_utc_period(api: Api) -> None:
     assert found == [{"at": "2026-01-01T00:00:00.000Z", "count": 0, "entered": 3, "left": 3}]
     for wrong, message in (
         ({"to": variables["from"]}, "`to` must lie after `from`."),
-        ({"to": "2028-01-01T00:00:00Z", "unit": "DAY"}, "At most 400 periods"),
+        ({"from": "2024-01-01T00:00:00Z", "unit": "DAY"}, "At most 400 periods"),
     ):
         answer = await api.execute(SIZES, **{**variables, **wrong})
         assert message in answer["errors"][0]["message"]
+
+
+async def test_sizes_of_periods_that_have_not_begun_are_left_out(api: Api) -> None:
+    segment = await prepare(api)
+    variables = {"id": to_global_id("Segment", segment.id), "to": "2199-12-31T00:00:00Z", "unit": "MONTH"}
+    for start, months in ((day(1), ["2026-01", "2026-02"]), (day(1, 3), [])):
+        found = (await api.fetch_data(SIZES, **variables, **{"from": start.isoformat()}))["segment"]["sizeOverTime"]
+        assert [each["at"][:7] for each in found] == months
 
 
 async def test_difference_lists_who_entered_left_and_stayed(api: Api) -> None:
