@@ -43,6 +43,9 @@ class SegmentVersion:
     version: int = strawberry.field(description="Number of the version, from 1. `revertSegment` takes it.")
     criteria: SegmentCriteria = strawberry.field(description="Criteria of the version.")
     timezone: str = strawberry.field(description="IANA time zone of the version.")
+    zone_field: str | None = strawberry.field(
+        description="Field of a pass that names its own time zone under the version; null without one."
+    )
     archived: bool = strawberry.field(description="Whether the version archives the segment.")
     created_at: datetime = strawberry.field(description="Instant from which the version holds.")
     notify: SegmentNotification = strawberry.field(
@@ -77,6 +80,7 @@ def version_of(found: domain.SegmentVersion) -> SegmentVersion:
         version=version.version,
         criteria=criteria_of(version.criteria),
         timezone=version.timezone,
+        zone_field=version.zone_field,
         archived=version.archived,
         created_at=version.at,
         notify=SegmentNotification(version.notify),

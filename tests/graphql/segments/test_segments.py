@@ -210,6 +210,22 @@ async def test_versions_of_a_segment_are_listed_and_used_again(api: Api) -> None
     ]  # fmt: skip
 
 
+async def test_version_has_its_own_zone_field_and_a_revert_brings_it_back(api: Api) -> None:
+    today = {"event": {"types": ["purchase"], "value": 1, "calendar": {"unit": "DAY"}}}
+    created = (await create(api, "today", today, zoneField="fields.timezone"))["segment"]
+    data = await api.fetch_data(
+        """mutation ($id: ID!) {
+        updateSegment(input: {id: $id, zoneField: ""}) { segment { zoneField } }
+        revertSegment(input: {id: $id, version: 1}) { segment { zoneField versions { nodes { zoneField } } } } }""",
+        id=created["id"],
+    )
+    assert data["updateSegment"]["segment"] == {"zoneField": None}
+    assert data["revertSegment"]["segment"] == {
+        "zoneField": "fields.timezone",
+        "versions": {"nodes": [{"zoneField": each} for each in ("fields.timezone", None, "fields.timezone")]},
+    }
+
+
 async def test_edit_is_scheduled_shown_and_withdrawn(api: Api) -> None:
     created = (await create(api, "five", FIVE))["segment"]
     at = (await api.business.clock.now() + timedelta(days=1)).isoformat().replace("+00:00", "Z")
