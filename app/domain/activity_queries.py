@@ -20,6 +20,7 @@ class ActivityQuery:
     - `occurred_after`, `recorded_after` are inclusive; `occurred_before`, `recorded_before` are exclusive.
     - `event_types`, `sources`, `metadata`: conditions on the event that the activity carries in its data: the event that
       it is about, or that caused it. An activity without an event, or with one that was removed, meets none of them.
+    - `except_event_types`: the activity carries no event of these types. Do not give it with a condition on the event.
     - `among_segments`: an activity that names a segment names one of these.
     - `causes`: kinds of causes. The creation and the erasure of a pass have no cause.
     """
@@ -40,6 +41,7 @@ class ActivityQuery:
     metadata: Sequence[Condition] = ()
     causes: Sequence[str] = ()
     among_segments: Sequence[str] | None = None
+    except_event_types: Sequence[str] = ()
 
     def matches(self, activity: Activity) -> bool:
         """Return whether the activity passes the filter. Lists, streams, exports and webhooks all use this rule."""
@@ -57,6 +59,7 @@ class ActivityQuery:
             and (self.include_historical or not activity.historical)
             and (not self.causes or activity.cause.get("kind") in self.causes)
             and (not self.asks_for_event or self._matches_event(activity))
+            and (not self.except_event_types or event_type_in(activity.data) not in self.except_event_types)
         )
 
     @property
@@ -80,6 +83,12 @@ def event_in(data: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return the event in the data of an activity; None without an event, and for one that was removed."""
     event = data.get("event")
     return cast(Mapping[str, object], event) if isinstance(event, Mapping) and "type" in event else None
+
+
+def event_type_in(data: Mapping[str, object]) -> object:
+    """Return the type of the event in the data of an activity; None as `event_in`."""
+    event = event_in(data)
+    return None if event is None else event["type"]
 
 
 def match_none(activity: Activity) -> bool:

@@ -291,6 +291,7 @@ QUERIES = (
     ActivityQuery(occurred_after=START + timedelta(seconds=1), occurred_before=START + timedelta(seconds=2)),
     ActivityQuery(recorded_after=START + timedelta(seconds=1), recorded_before=START + timedelta(seconds=3)),
     ActivityQuery(event_types=["purchase"]),
+    ActivityQuery(pass_id="pass_1", except_event_types=["purchase", "visit"]),
     ActivityQuery(event_types=["purchase", "visit"], sources=["till"]),
     ActivityQuery(sources=["till", "crm"], causes=["EVENT"]),
     ActivityQuery(causes=["TIME", "MANUAL"]),

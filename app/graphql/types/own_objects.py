@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain import activities
 from app.domain.activities import UNLESS_NAMED
-from app.domain.activity_queries import ActivityQuery
+from app.domain.activity_queries import ActivityQuery, event_type_in
 from app.domain.errors import DeniedToToken
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import (
@@ -105,6 +105,7 @@ async def own_activities(
         query,
         types=types,
         event_types=event_types,
+        except_event_types=() if query.asks_for_event else sorted(HIDDEN_EVENTS),
         pass_id=grant.pass_id,
         aliases=sorted(grant.pass_ids - {grant.pass_id}),
         include_silent=False,
@@ -139,7 +140,8 @@ def _is_own_event(grant: Grant, event: Any) -> bool:
 
 
 def _is_own_activity(grant: Grant, activity: Any) -> bool:
-    is_hidden = activity.type in UNLESS_NAMED or bool(activity.data.get("silent"))
+    is_of_rule = activity.type in UNLESS_NAMED or event_type_in(activity.data) in HIDDEN_EVENTS
+    is_hidden = is_of_rule or bool(activity.data.get("silent"))
     return activity.pass_id in grant.pass_ids and not is_hidden
 
 
@@ -186,13 +188,10 @@ def show_data(grant: Grant, data: Mapping[str, Any]) -> dict[str, Any]:
         shown = {name: value for name, value in shown.items() if name not in ("before", "after")}
     event = shown.get("event")
     if isinstance(event, dict) and "type" in event:
-        if event["type"] in HIDDEN_EVENTS:
-            del shown["event"]
-        else:
-            event["externalId"] = grant.short_name(event["externalId"])
-            source = data["event"]["source"]
-            if event["type"] in OWN_METADATA or source == OWN_SOURCE or source.startswith(RULE_SOURCE):
-                event["metadata"] = {}
+        event["externalId"] = grant.short_name(event["externalId"])
+        source = data["event"]["source"]
+        if event["type"] in OWN_METADATA or source == OWN_SOURCE or source.startswith(RULE_SOURCE):
+            event["metadata"] = {}
     return shown
 
 

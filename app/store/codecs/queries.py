@@ -20,7 +20,7 @@ from app.store.mongo.queries import Doc
 
 _LATER_FIELDS = frozenset({"event_types", "sources", "metadata", "causes"})
 """Fields of ActivityQuery that version 0.1 does not have."""
-_OF_TOKENS = frozenset({"among_segments", "except_types"})
+_OF_TOKENS = frozenset({"among_segments", "except_event_types", "except_types"})
 """Fields that only requests with a token for one pass set. No job has them."""
 
 

@@ -45,7 +45,9 @@ class ActivityQueries(WorkspaceQueries):
         """
         where = self._where(query)
         by = _index_fields(where)
-        if where.keys() & SELECTIVE_FIELDS:
+        # What tokens do not see is no condition of the client, and leaves out few activities.
+        excluded = {"data.event.type"} if query.except_event_types else set[str]()
+        if where.keys() & SELECTIVE_FIELDS - excluded:
             await charge_examined(self._collection, {name: where[name] for name in by})
         order = (("pos", -1 if newest_first else 1),)
         begin = span.before if span.backward else span.after
@@ -186,6 +188,8 @@ class ActivityQueries(WorkspaceQueries):
             where["cause.kind"] = any_of(query.causes)
         if query.asks_for_event:
             where["data.event.type"] = any_of(query.event_types) if query.event_types else {"$exists": True}
+        elif query.except_event_types:
+            where["data.event.type"] = {"$nin": list(query.except_event_types)}
         if query.sources:
             where["data.event.source"] = any_of(query.sources)
         if query.metadata:

@@ -226,6 +226,10 @@ async def test_what_rules_and_punchcard_write_is_not_shown(api: Api) -> None:
         deferred = json.dumps({"query": "{ pass { id ... @defer { metadata } } }"})
         parts = (await api.post(deferred, accept="application/json, multipart/mixed")).text
         assert ('"completed"' in parts, parts.count('"FORBIDDEN"')) == (True, 1), parts
+        assert "customer.updated" not in [each["type"] for each in found["pass"]["activity"]["nodes"]], "of the list"
+        [listed] = await business.read_log(pass_id=ann.id, types=("customer.updated",))
+        listed_id = to_global_id("Activity", listed.id)
+        assert (await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=listed_id))["node"] is None
         fired = [each for each in await business.read_log(types=("customer.rule.fired",)) if each.pass_id == ann.id]
         for kind, database_id in (("Activity", fired[0].id), ("Event", str(fired[0].cause["event"]))):
             node = await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=to_global_id(kind, database_id))
