@@ -114,7 +114,7 @@ async def test_segment_takes_the_zone_that_a_field_of_the_pass_names(business: B
         await update_segment(ctx, segment.id, zone_field="timezone")
 
 
-async def test_segment_whose_criteria_no_longer_depend_on_local_time_is_previewed_and_duplicated(
+async def test_segment_that_no_longer_depends_on_local_time_is_previewed_and_copied(
     business: Business,
 ) -> None:
     today = purchases(1, calendar={"unit": "DAY"})
