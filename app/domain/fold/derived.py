@@ -50,6 +50,8 @@ class Derived:
         # Events that counted during the walk, by the root of their family.
         self.families: dict[str, list[Event]] = {}
         self.removed_ids: set[str] = set()
+        # Measures whose states late events of the instant being visited put in doubt.
+        self._doubted: dict[str, OrderedMeasure] = {}
         self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
         self.firings: RuleFirings = card.firings
         self.redeemed: RedeemedRewards = card.redeemed
@@ -104,20 +106,21 @@ class Derived:
         return to_ms(self.installed_at or self._card.created_at)
 
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
-        """Count one more event at the instant `at_ms`, except its points; see `count_points`.
+        """Count one more event at the instant `at_ms`, except its points; see `count_points` and `build_doubted`.
 
         `measures` are those in which events of its type may count.
         """
         self.families.setdefault(event.family, []).append(event)
         for measure in measures:
-            if measure.matches(event):
-                state = self.states.get(measure.key)
-                if isinstance(measure, OrderedMeasure) and measure.is_in_doubt(state, event):
-                    state = measure.build([*self.counted, event])
-                else:
-                    state = add_event(measure, state, event, at_ms)
-                if state is not None:
-                    self.states[measure.key] = state
+            if measure.key in self._doubted or not measure.matches(event):
+                continue
+            state = self.states.get(measure.key)
+            if isinstance(measure, OrderedMeasure) and measure.is_in_doubt(state, event):
+                self._doubted[measure.key] = measure
+                continue
+            state = add_event(measure, state, event, at_ms)
+            if state is not None:
+                self.states[measure.key] = state
         self._applied.append(event)
         if event.type == RULE_FIRED:
             self.firings = add_firing(self.firings, event)
@@ -131,6 +134,21 @@ class Derived:
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)
+
+    def build_doubted(self) -> int:
+        """Build the states that late events put in doubt, once for all events of an instant.
+
+        Return the number of events examined.
+        """
+        if not self._doubted:
+            return 0
+        counted, doubted = self.counted, self._doubted
+        self._doubted = {}
+        for key, measure in doubted.items():
+            state = measure.build(counted)
+            if state is not None:
+                self.states[key] = state
+        return len(counted) * len(doubted)
 
     def pass_time(self, at_ms: int) -> tuple[list[ExpiredLot], list[Matured]]:
         """Let lots expire and pending points mature until `at_ms`, and return both."""
@@ -161,7 +179,7 @@ class Derived:
 
     def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
         """Rebuild all values at `at_ms`, from all events that count."""
-        self._history, self._applied = counted, []
+        self._history, self._applied, self._doubted = counted, [], {}
         self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
         self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
         self.redeemed = count_redeemed(counted)
@@ -203,6 +221,7 @@ class Derived:
         """Remove the states of measures that no definition uses any more."""
         for key in keys:
             self.states.pop(key, None)
+            self._doubted.pop(key, None)
 
     def expire_windows(self, measures: Iterable[Measure], at_ms: int) -> None:
         """Remove from each window the events, or the periods, that have left it at `at_ms`."""

@@ -255,6 +255,7 @@ class Walk:
     def reach(self, at_ms: int) -> None:
         """Make an instant the last one that was visited: events leave their windows until then."""
         self.at_ms = at_ms
+        self.comparisons_left -= self.derived.build_doubted()
         self.derived.expire_windows(self.active.windows, at_ms)
 
     def evaluate(self, step: Step) -> list[Transition]:

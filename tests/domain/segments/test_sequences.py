@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from app.domain.events.events import Event
 from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.sequences import SequenceCriterion
 from app.domain.state.completed import Completed
-from app.domain.state.measures import State
+from app.domain.state.measures import State, build_measure
+from app.domain.state.sequences import SequenceMeasure
 from app.domain.values.conditions import MEANING
 from app.domain.values.instants import DAY_MS, HOUR_MS
 from tests.domain.fold.test_advance import START, PassSimulation, definitions_of, purchase_event
@@ -128,6 +130,32 @@ def test_late_first_step_makes_a_later_event_the_second_step() -> None:
 
 def key(event: Event) -> tuple[int, int, str]:
     return event.occurred_ms, event.step, event.id
+
+
+def test_late_events_of_an_instant_build_the_state_of_a_sequence_once() -> None:
+    """And a walk that built states from many events stops, so that other passes are not kept waiting."""
+    simulation = PassSimulation(definitions_of(sequence_of(("purchase", None), ("refund", 1))))
+    types = ("refund", "purchase")
+    simulation.pending = [
+        replace(purchase_event(i, START + i * HOUR_MS), type=types[i % 2]) for i in range(50)
+    ]  # fmt: skip
+    now = START + 60 * HOUR_MS
+    simulation.fold_until(now)
+    together = [purchase_event(100 + i, START + i * HOUR_MS + 1, recorded_ms=now + 1) for i in range(20)]
+    apart = [purchase_event(200 + i, START + i * HOUR_MS + 2, recorded_ms=now + 2 + i) for i in range(20)]
+    with patch.object(SequenceMeasure, "build", autospec=True, side_effect=SequenceMeasure.build) as build:
+        simulation.pending += together
+        simulation.fold(now + 1)
+        assert (build.call_count, simulation.pending) == (1, [])
+        simulation.pending += apart
+        with patch("app.domain.fold.walk.MAX_WALK_COMPARISONS", 200):
+            simulation.fold(now + 100)
+            assert 0 < len(simulation.pending) < len(apart)
+            simulation.fold_until(now + 100)
+        assert 1 < build.call_count <= 1 + len(apart)
+    [state] = simulation.card.measures.values()
+    [measure] = simulation.definitions.latest_active.measures
+    assert state == build_measure(measure, simulation.counted, now)
 
 
 def test_event_takes_one_step_of_a_chain_only() -> None:
