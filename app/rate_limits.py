@@ -146,9 +146,10 @@ class Budget:
             # Take one lease at a time: the lease that another operation took meanwhile may be enough.
             async with key.lock:
                 if key.leased_points < cost:
+                    needed = cost - key.leased_points
                     # What a key owes may exceed its budget, which never holds more than its limit. Pay it bit by bit.
-                    needed = min(cost - key.leased_points, key.shared.limit)
-                    key.leased_points += await self._lease(key.shared, shared, needed)
+                    least = needed if key.leased_points >= 0 else 1
+                    key.leased_points += await self._lease(key.shared, shared, needed, least=least)
                 if key.leased_points < cost:
                     raise _throttled(cost - key.leased_points, shared)
         key.leased_points -= cost
@@ -187,12 +188,13 @@ class Budget:
         points, per_second = (max(1, percent * each // 100) for each in (self._points, self._per_second))
         return _SharedBudget(limit=points, per_second=per_second, points=points, read_at=time.monotonic())
 
-    async def _lease(self, key: _SharedBudget, shared: Mapping[str, _SharedBudget], needed: int) -> int:
+    async def _lease(self, key: _SharedBudget, shared: Mapping[str, _SharedBudget], needed: int, *, least: int) -> int:
+        """Lease the points that are needed and some more, or at least `least` of them. Raises Throttled for fewer."""
         wanted = needed + max(1, key.limit // LEASES_PER_BUDGET)
-        granted = await self._lease_from_redis(shared, needed, wanted)
+        granted = await self._lease_from_redis(shared, least, wanted)
         if granted is None:
             granted = min(wanted, *(int(each.current_points()) for each in shared.values()))
-            granted = granted if granted >= needed else 0
+            granted = granted if granted >= least else 0
             for each in shared.values():
                 each.note(each.current_points() - granted)
         if not granted:

@@ -132,6 +132,20 @@ async def test_points_owed_beyond_a_whole_budget_are_paid_bit_by_bit(redis: Redi
                 await asyncio.sleep(error.retry_after_seconds)
 
 
+@pytest.mark.parametrize("has_redis", [True, False])
+async def test_what_a_key_owes_is_paid_although_others_spend_of_its_budget(redis: Redis, has_redis: bool) -> None:
+    reached = redis if has_redis else Redis(port=1)
+    budget = Budget(reached, "test", 1_000 * UNIT, per_second=1)
+    await budget.spend("ws", "key", 600 * UNIT)
+    budget.owe("key", 1_500 * UNIT)
+    for _ in range(2):
+        with pytest.raises(Throttled) as throttled:
+            await budget.spend("ws", "key", 10 * UNIT)
+        # Of 1,510 points, the 400 that were left are paid.
+        assert 1_105 * UNIT < throttled.value.retry_after_seconds <= 1_110 * UNIT
+    await reached.aclose()
+
+
 async def test_each_process_has_its_own_budget_without_redis(tmp_path: Path) -> None:
     async with running_servers(tmp_path) as servers:
         redis = open_redis(servers.settings)
