@@ -39,7 +39,7 @@ class Size:
 def periods_between(start: datetime, end: datetime, unit: PeriodUnit, *, now: datetime) -> list[tuple[date, date]]:
     """Return the UTC periods that begin before `end`, from the one that contains `start`: [first day, day after the last).
 
-    Periods that begin after `now` are left out: nobody knows their sizes.
+    Periods that begin after `now` are left out, because their sizes are unknown.
     Raises InvalidInput: INVALID if the end does not lie after the start, OUT_OF_RANGE for more than 400 periods.
     """
     if end <= start:
