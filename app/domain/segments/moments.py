@@ -24,6 +24,8 @@ MAX_NTH = 1_200
 MAX_DAYS_OF_YEARLY = 300
 MAX_DAYS_OF_MONTHLY = 27
 """Days that an anniversary lasts. It ends before the next one begins."""
+MAX_MOMENTS = 10
+"""Values of a field that an anniversary or a relative instant looks at: the first ones of a list."""
 LONGEST: Mapping[PeriodUnit, int] = {PeriodUnit.YEAR: MAX_DAYS_OF_YEARLY, PeriodUnit.MONTH: MAX_DAYS_OF_MONTHLY}
 _INSTANTS = ("createdAt", "installedAt", "updatedAt")
 _YEARLESS = re.compile(r"--(\d\d)-(\d\d)", re.ASCII)
@@ -32,7 +34,7 @@ _LEAP_YEAR = 2000
 
 @dataclass(frozen=True)
 class MomentCriterion:
-    """Criterion on the instants or dates that a field of the pass holds. It holds if it holds for one of them.
+    """Criterion on the instants or dates that a field of the pass holds. It holds if it holds for one of the first 10.
 
     `calendar` is None until the definition is in force. A text that is a date is the midnight at which it begins.
     """
@@ -63,11 +65,11 @@ class MomentCriterion:
 
     def holds(self, values: Sequence[object], at_ms: int) -> bool:
         """Return whether the criterion holds for one of the values of the field at an instant."""
-        return any(start <= at_ms < end for value in values for start, end in self.spans(value, at_ms))
+        return any(start <= at_ms < end for value in values[:MAX_MOMENTS] for start, end in self.spans(value, at_ms))
 
     def next_change_ms(self, values: Sequence[object], at_ms: int) -> int | None:
         """Return the next instant after `at_ms` at which time alone may change the result; None for never."""
-        edges = (edge for value in values for span in self.spans(value, at_ms) for edge in span)
+        edges = (edge for value in values[:MAX_MOMENTS] for span in self.spans(value, at_ms) for edge in span)
         return min((edge for edge in edges if at_ms < edge < _NEVER_MS), default=None)
 
     @property

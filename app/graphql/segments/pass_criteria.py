@@ -7,7 +7,7 @@ from typing import Any
 
 import strawberry
 
-from app.domain.segments.moments import MAX_DAYS_OF_MONTHLY, MAX_DAYS_OF_YEARLY, MAX_NTH
+from app.domain.segments.moments import MAX_DAYS_OF_MONTHLY, MAX_DAYS_OF_YEARLY, MAX_MOMENTS, MAX_NTH
 from app.domain.values.periods import PeriodUnit
 from app.graphql.types.enums import ComparisonOperator
 from app.graphql.types.scalars import JSONValue
@@ -22,7 +22,7 @@ class Anniversary:
 
     field: str = strawberry.field(
         description='Date: "createdAt", "installedAt" or "fields.<path>". A text is a date, an instant, or `--MM-DD` for a '
-        "date of every year."
+        f"date of every year. Of a list, the first {MAX_MOMENTS} values count."
     )
     unit: PeriodUnit = strawberry.field(description="`YEAR` for birthdays, `MONTH` for monthly anniversaries.")
     nth: int | None = strawberry.field(
@@ -55,7 +55,8 @@ class PassCriterion:
         default=None,
         description="Value to compare with: a text, a number or a boolean; for instants, RFC 3339 text. It is of the "
         "kind that the field has. A list of 1 to 100 of these for `IN` and `NOT_IN`, and `{days: N}` for "
-        "`WITHIN_LAST`, `BEFORE` and `AFTER`. Ignored by `EXISTS` and `NOT_EXISTS`.",
+        f"`WITHIN_LAST`, `BEFORE` and `AFTER`, which look at the first {MAX_MOMENTS} values of a list. Ignored by "
+        "`EXISTS` and `NOT_EXISTS`.",
     )
 
 

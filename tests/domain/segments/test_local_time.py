@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from app.domain.errors import InvalidInput
 from app.domain.segments.local_time import depends_on_zone
+from app.domain.segments.moments import MAX_MOMENTS, MomentCriterion
 from app.domain.segments.parsing import parse_criteria
+from app.domain.state.calendars import Calendar
+from app.domain.values.instants import to_ms
 
 ANNIVERSARY = {"field": "fields.birthday", "unit": "YEAR"}
 
@@ -78,3 +83,19 @@ def test_stored_form_of_criteria_on_local_time_is_read_back() -> None:
         assert parse_criteria(criteria.to_dict(), "USD", stored_meaning=2) == criteria
     plain = {"field": "createdAt", "operator": "WITHIN_LAST", "value": {"days": 3}}
     assert not depends_on_zone(parse_criteria({"pass": plain}, "USD"))
+
+
+def test_moments_look_at_the_first_values_of_a_list_only() -> None:
+    """A list of thousands of dates would keep the passes of other workspaces waiting."""
+    today = to_ms(datetime(2026, 5, 3, 12, tzinfo=UTC))
+    calendar = Calendar("Europe/Berlin")
+    for of_pass in (
+        {"anniversary": {**ANNIVERSARY, "unit": "YEAR"}},
+        {"field": "fields.birthday", "operator": "BEFORE", "value": {"days": 300}},
+    ):
+        criterion = parse_criteria({"pass": of_pass}, "USD")
+        assert isinstance(criterion, MomentCriterion)
+        bound = criterion.bound_to(calendar)
+        others = ["2026-04-01"] * (MAX_MOMENTS - 1)
+        assert bound.holds([*others, "1990-05-03"], today)
+        assert not bound.holds([*others, "2026-04-01", "1990-05-03"], today)
