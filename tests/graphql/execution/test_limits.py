@@ -14,7 +14,7 @@ from app.domain.actors import Actor, token_holder_id
 from app.domain.pass_tokens import Grant, PassToken
 from app.graphql.errors import RequestRefused
 from app.graphql.execution.quotas import Quota
-from app.store.workspace.passes import PassQueries
+from app.store.workspace.audit import AuditQueries
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
 
@@ -70,15 +70,15 @@ async def test_operation_that_exceeds_its_time_limit_is_cancelled_with_504(
 ) -> None:
     cancelled = asyncio.Event()
 
-    async def wait_forever(*_: object) -> object:
+    async def wait_forever(*_: object, **_named: object) -> object:
         try:
             return await asyncio.Event().wait()
         finally:
             cancelled.set()
 
-    monkeypatch.setattr(PassQueries, "page", wait_forever)
+    monkeypatch.setattr(AuditQueries, "page", wait_forever)
     async with run_api(replace_settings(business, operation_seconds=0.2)) as api:
-        response = await api.post('{"query": "{ passes { nodes { id } } }"}')
+        response = await api.post('{"query": "{ auditLog { nodes { id } } }"}')
         assert response.status_code == 504
         assert response.json()["errors"][0]["extensions"]["code"] == "OPERATION_TIMEOUT"
         assert cancelled.is_set()

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.graphql.protocol import bodies, body_stream, http
+from app.store.workspace.finding import FindQueries
 from app.store.workspace.jobs import JobQueries
-from app.store.workspace.passes import PassQueries
 from tests.business import Business
 from tests.graphql.execution.test_limits import replace_settings
 from tests.graphql.jobs.test_imports import import_file
@@ -230,7 +230,7 @@ async def test_multipart_request_has_a_time_limit_unless_an_import_stores_its_fi
         await asyncio.sleep(0.5)
         await put_input(*arguments)
 
-    monkeypatch.setattr(PassQueries, "page", wait_forever)
+    monkeypatch.setattr(FindQueries, "page", wait_forever)
     monkeypatch.setattr(JobQueries, "put_input", put_input_slowly)
     async with run_api(replace_settings(business, operation_seconds=0.3)) as api:
         parts = {"operations": (None, '{"query": "{ passes { nodes { id } } }"}'), "map": (None, "{}")}
