@@ -18,7 +18,7 @@ from decimal import Decimal
 MAX_CANDIDATES = 200
 """Candidates that a window lists."""
 NEXT_CANDIDATES = 100
-"""Candidates at the front of the list, between which no gap is made. With two or more, filled gaps stay filled."""
+"""Candidates at the front of the list, between which no gap is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,16 @@ def add_candidate(state: Extremes | None, at: int, value: Decimal, *, is_greates
     )
 
 
-def _thin(state: Extremes) -> Extremes:
-    """Return the list with at most MAX_CANDIDATES: those go that lie closest to their neighbours in time."""
+def _thin(state: Extremes, filled: int = 0) -> Extremes:
+    """Return the list with at most MAX_CANDIDATES: those go that lie closest to their neighbours in time.
+
+    The first `filled` candidates stay, so a list may be longer for a while.
+    """
     instants, values, gaps = list(state.instants), list(state.values), list(state.gaps)
-    while len(instants) > MAX_CANDIDATES:
-        # The last one stays, so that every gap has an end.
-        index = min(range(NEXT_CANDIDATES, len(instants) - 1), key=lambda i: instants[i + 1] - instants[i - 1])
+    first = max(filled, NEXT_CANDIDATES)
+    # The last one stays, so that every gap has an end.
+    while len(instants) > max(MAX_CANDIDATES, first + 1):
+        index = min(range(first, len(instants) - 1), key=lambda i: instants[i + 1] - instants[i - 1])
         gaps[index - 1] = True
         del instants[index], values[index], gaps[index]
     return Extremes(tuple(instants), tuple(values), tuple(gaps), is_greatest=state.is_greatest)
@@ -101,7 +105,10 @@ def expire_candidates(state: Extremes, start_ms: int) -> Extremes | None:
 
 
 def fill_gap(state: Extremes, after_ms: int, pairs: Sequence[tuple[int, Decimal]]) -> Extremes:
-    """Return the list with the candidates of the gap after `after_ms`, from the (ms, value) of all events in the gap."""
+    """Return the list with the candidates of the gap after `after_ms`, from the (ms, value) of all events in the gap.
+
+    A gap that is left begins later, also if candidates have left the window before it. So each call brings the walk on.
+    """
     index = state.instants.index(after_ms)
     before, after = slice(0, index + 1), slice(index + 1, None)
     found = list_candidates(pairs, is_greatest=state.is_greatest, later=state.values[index + 1])
@@ -111,7 +118,8 @@ def fill_gap(state: Extremes, after_ms: int, pairs: Sequence[tuple[int, Decimal]
             (*state.values[before], *(value for _, value in found), *state.values[after]),
             (*state.gaps[:index], *[False] * (len(found) + 1), *state.gaps[after]),
             is_greatest=state.is_greatest,
-        )
+        ),
+        filled=index + 2,
     )
 
 

@@ -128,6 +128,20 @@ def test_list_of_extremes_with_gaps_gives_the_extreme_of_each_window(
     assert (built and built.value) == (state and state.value)
 
 
+@pytest.mark.parametrize("count", range(5, 20))
+def test_filled_gap_stays_filled_while_candidates_before_it_have_left_the_window(count: int) -> None:
+    """A worker reads the gap before the walk takes the first candidates out. It must not read the same gap for ever."""
+    pairs = [(at, Decimal(at)) for at in range(count)]
+    state = build_extremes(pairs, is_greatest=False)
+    assert state is not None
+    while state.first_gap is not None:
+        after, end = state.instants[state.first_gap], state.instants[state.first_gap + 1]
+        state = fill_gap(state, after, pairs[after + 1 : end])
+        assert state.first_gap is None or state.instants[state.first_gap] > after
+        assert state.instants[0] == 0
+    assert state.instants == tuple(range(count))
+
+
 def _join(pairs: list[tuple[int, Decimal]], is_greatest: bool) -> list[tuple[int, Decimal]]:
     best = max if is_greatest else min
     return [(at, best(value for each, value in pairs if each == at)) for at in sorted({at for at, _ in pairs})]
