@@ -64,14 +64,14 @@ GUARDED_MUTANTS = (
         name="rebuild decides again",
         owner=Derived,
         function="_rebuild",
-        old="    self._history, self._applied = counted, []\n",
+        old="    self._history, self._applied, self._doubted = counted, [], {}\n",
         new="    balance, kept = 0, []\n"
         "    for each in sorted(counted, key=lambda event: event.order):\n"
         "        if each.guard is None or balance + each.points >= 0:\n"
         "            balance += each.points\n"
         "            kept.append(each)\n"
         "    counted = kept\n"
-        "    self._history, self._applied = counted, []\n",
+        "    self._history, self._applied, self._doubted = counted, [], {}\n",
         runs=GUARDED,
     ),
     Mutant(

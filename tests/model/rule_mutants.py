@@ -123,7 +123,7 @@ RULE_MUTANTS = (
         "        return {p: {**of, **old.get(p, {})} for p, of in now.items()}\n"
         "    queries.families = read\n"
         "    found = await queries.passes(backlog.by_pass, workspace_ids=workspace_ids)\n",
-        runs=RULES,
+        runs=MERGING,
     ),
     Mutant(
         name="effect of a retry is made although it exists",
