@@ -55,7 +55,8 @@ _ORDERED: Mapping[PassOrderField, tuple[str, Doc]] = {
 _INSTANTS = frozenset({PassOrderField.CREATED, PassOrderField.LAST_EVENT})
 _END_OF_TEXTS = "\U0010ffff"
 """Text that follows, after the same word, every other text that a token may have there."""
-_DIGITS = Context(prec=MAX_DIGITS)
+_DOUBLE = Context(prec=15, Emin=-20)
+"""Digits that a double keeps: the embedded server compares decimals as doubles at the end of a range in an index."""
 _SPLIT: Doc = {"split": {"$exists": True}}
 
 
@@ -227,8 +228,9 @@ class FindQueries(WorkspaceQueries):
         if query.points_min is not None:
             bounds["$gte"] = to_decimal128(query.points_min)
         if query.points_max is not None:
-            # With $lte, the embedded server omits passes with just this balance.
-            bounds["$lt"] = Decimal128(_DIGITS.next_plus(query.points_max))
+            # With $lte, the embedded server omits passes with just this balance. $not is exact, and no range of an index.
+            bounds["$lt"] = Decimal128(_DOUBLE.next_plus(query.points_max))
+            bounds["$not"] = {"$gt": to_decimal128(query.points_max)}
         if bounds:
             where[POINTS] = {**_ORDERED[PassOrderField.POINTS][1], **bounds}
         if query.segment_ids is not None:

@@ -59,6 +59,7 @@ PARTS: dict[str, tuple[Any, Callable[[Pass], bool]]] = {
     "last_event_before": (BEGIN + 200 * DAY, lambda c: (at := seen(c)) is not None and at < BEGIN + 200 * DAY),
     "points_min": (Decimal("2.5"), lambda c: c.points >= Decimal("2.5")),
     "points_max": (Decimal(7), lambda c: c.points <= Decimal(7)),
+    "points_max ": (Decimal(0), lambda c: c.points <= 0),
     "consent": ("news", lambda c: "news" in c.profile.consents and c.profile.consents["news"].given),
 }
 """The parts of a query and what each selects. A part that the store serves in several ways is listed several times."""
