@@ -84,12 +84,14 @@ class Grant:
         """Return whether the token has the scope."""
         return scope in self.token.scopes
 
-    def own_name(self, external_id: str) -> str:
-        """Return the external id of an event or redemption under which it is stored, so that passes share no ids.
+    def own_names(self, external_id: str) -> tuple[str, ...]:
+        """Return the external ids under which an event or redemption of the holder may be stored, that of a new one first.
 
-        Without the pass in it, a customer could take the id of another customer's event, or learn that it exists.
+        Without the pass in it, a customer could take the id of another customer's event, or learn that it exists. A token
+        of a pass that was merged may have stored it under the id of that pass.
         """
-        return f"{self.token.pass_id}:{external_id}"
+        own = self.token.pass_id
+        return tuple(f"{pass_id}:{external_id}" for pass_id in (own, *sorted(self.pass_ids - {own})))
 
     def short_name(self, external_id: str | None) -> str | None:
         """Return the external id as the holder of the token sent it; ids of other sources stay as they are."""

@@ -32,7 +32,7 @@ def test_key_ends_when_it_retires() -> None:
 
 def test_external_ids_of_a_pass_are_its_own() -> None:
     grant = Grant(TOKEN, "pass_2", frozenset({"pass_1", "pass_2"}))
-    assert grant.own_name("x:1") == "pass_1:x:1"
+    assert grant.own_names("x:1") == ("pass_1:x:1", "pass_2:x:1")
     assert grant.short_name("pass_1:x:1") == "x:1"
     assert [grant.short_name(each) for each in ("pass_3:x", "x", None)] == ["pass_3:x", "x", None]
 

@@ -11,6 +11,8 @@ from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, NotFound
+from app.domain.events.events import TOKEN_SOURCE
+from app.domain.ids import event_id
 from app.domain.pass_tokens import (
     DEFAULT_LIFE_SECONDS,
     KEY_BYTES,
@@ -38,6 +40,21 @@ class TokenInput:
     scopes: Iterable[object] = ()
     record_types: Iterable[object] | None = None
     expires_in_seconds: object = DEFAULT_LIFE_SECONDS
+
+
+async def find_own_name(ctx: Context, external_id: str) -> str:
+    """Return the external id under which an event of the holder of the token is stored, or is to be stored if none is.
+
+    So a repeat finds what a token of a merged pass recorded. No round trip unless passes were merged.
+    """
+    grant = ctx.actor.grant
+    assert grant is not None, "only tokens for one pass have names of their own"
+    names = grant.own_names(external_id)
+    if len(names) == 1:
+        return names[0]
+    name_by_id = {event_id(ctx.workspace.id, TOKEN_SOURCE, name): name for name in names}
+    found = await ctx.workspace.events.get_many(name_by_id)
+    return next((name for each, name in name_by_id.items() if each in found), names[0])
 
 
 async def create_pass_token(ctx: Context, sent: TokenInput) -> tuple[str, datetime]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.events.receipts import record_call
+from app.commands.passes.tokens import find_own_name
 from app.domain.errors import Code, DeniedToToken, InvalidInput, Refused
 from app.domain.events.events import TOKEN_CHANNEL, TOKEN_SOURCE, EventInput
 from app.graphql.context import Info
@@ -180,10 +181,10 @@ async def record_event(
     `externalId` or an `idempotencyKey`. Without either, a repeated call may record the event twice. With a token for one
     pass, give `type`, `metadata`, `externalId` and `label` only: the event happens now, on the pass of the token.
     """
-    return await record_one(info, _by_token(info, event_input(input)), input.idempotency_key, wait=input.wait)
+    return await record_one(info, await _by_token(info, event_input(input)), input.idempotency_key, wait=input.wait)
 
 
-def _by_token(info: Info, sent: EventInput) -> EventInput:
+async def _by_token(info: Info, sent: EventInput) -> EventInput:
     """Return the event as the holder of a token for one pass records it; unchanged for an API key.
 
     Its externalId is unique for the pass. Raises DeniedToToken for a type that the token does not name.
@@ -194,7 +195,8 @@ def _by_token(info: Info, sent: EventInput) -> EventInput:
     if sent.type not in grant.token.record_types:
         raise DeniedToToken("This token cannot record events of this type.", "input", "type")
     name = sent.external_id
-    external_id = grant.own_name(name) if isinstance(name, str) and not name.isspace() and name else name
+    is_name = isinstance(name, str) and name and not name.isspace()
+    external_id = await find_own_name(info.context.commands, str(name)) if is_name else name
     return replace(sent, pass_id=grant.pass_id, external_id=external_id, source=TOKEN_SOURCE)
 
 

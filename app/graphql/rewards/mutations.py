@@ -10,6 +10,7 @@ from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.commands.events.receipts import RecordedCall, receipt_of
+from app.commands.passes.tokens import find_own_name
 from app.commands.rewards import availability, redemptions
 from app.commands.rewards import rewards as commands
 from app.domain.errors import Code, Problem, Refused
@@ -175,7 +176,9 @@ async def redeem_reward(
     try:
         if (grant := ctx.actor.grant) is not None:
             ctx = replace(ctx, channel=TOKEN_CHANNEL)
-            name = None if input.external_id is None else grant.own_name(parse_text(input.external_id, "externalId"))
+            name = None
+            if input.external_id is not None:
+                name = await find_own_name(ctx, parse_text(input.external_id, "externalId"))
             sent = replace(sent, pass_id=grant.pass_id, external_id=name, source=TOKEN_SOURCE)
         if input.validate_only:
             found = await availability.validate_redemption(ctx, sent)

@@ -321,6 +321,27 @@ async def test_token_redeems_for_its_pass_only(api: Api) -> None:
     assert ((await business.read_pass("bob")).points) == 250
 
 
+async def test_repeat_after_a_merge_finds_what_a_token_of_the_merged_pass_recorded(api: Api) -> None:
+    business = api.business
+    await create(business)
+    await give_points(business, 150, "ann", "old")
+    event, redemption = {"type": "scan", "externalId": "s-1"}, {"rewardKey": "coffee", "externalId": "r-1"}
+    async with holding(api, await create_token(api, "old")):
+        first = await api.fetch_data(RECORD, input=event)
+        redeemed = await api.fetch_data(REDEEM, input={**redemption, "waitSeconds": 0})
+    await business.run_worker()
+    ann, old = await business.read_pass("ann"), await business.read_pass("old")
+    await merge_passes(business.ctx, ann.id, old.id)
+    await business.run_worker()
+    async with holding(api, await create_token(api, "ann")):
+        again = await api.fetch_data(RECORD, input=event)
+        assert again["recordEvent"]["status"] == "DUPLICATE"
+        assert again["recordEvent"]["event"]["id"] == first["recordEvent"]["event"]["id"]
+        repeated = await api.fetch_data(REDEEM, input={**redemption, "waitSeconds": 5})
+        assert repeated["redeemReward"]["redemption"]["id"] == redeemed["redeemReward"]["redemption"]["id"]
+    assert (await business.read_pass("ann")).points == 200
+
+
 async def test_token_sends_no_files(api: Api) -> None:
     """A file is stored before the operation is decoded, so holders of tokens would fill the disk."""
     await api.business.create_passes("ann")
