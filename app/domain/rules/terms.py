@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Context, Decimal
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import CHECKOUT_CORRECTIONS, SUBTRACTED_TYPES, Event
+from app.domain.events.events import CHECKOUT_CORRECTIONS, SPEND_CATEGORY, SUBTRACTED_TYPES, Event
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add_exactly, plain
 from app.domain.values.instants import DAY_MS
@@ -192,7 +192,7 @@ def is_reversed(rule: RuleVersion) -> bool:
 def net_amount(event: Event, family: Iterable[Event]) -> Decimal | None:
     """Return the amount of an event less what its corrections among the family take back; None without an amount.
 
-    A correction of a correction counts in the other direction.
+    A correction of a correction counts in the other direction. A correction that is no transaction changes nothing.
     """
     if event.amount is None:
         return None
@@ -205,8 +205,10 @@ def signed_net(event: Event, family: list[Event], seen: frozenset[str]) -> Decim
     """Return the signed amount of an event with all its corrections, without those in `seen`."""
     total = event.signed_amount
     for each in family:
-        # An update or a reject of a checkout counts by the difference that the walk makes for it.
-        is_counted = each.type not in CHECKOUT_CORRECTIONS and each.id not in seen
+        # An update or a reject of a checkout counts by the difference that the walk makes for it. Only transactions take
+        # back or add money: a visit that names a purchase as corrected changes its points, not its amount.
+        is_money = each.category is SPEND_CATEGORY and each.type not in CHECKOUT_CORRECTIONS
+        is_counted = is_money and each.id not in seen
         if is_counted and each.correction_of == event.id and each.currency == event.currency:
             total = add_exactly(total, signed_net(each, family, seen | {each.id}))
     return total

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.domain.activities import POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
-from app.domain.events.events import RULE_INCLUDED, Event
+from app.domain.events.events import RULE_INCLUDED, Category, Event
 from app.domain.ids import inclusion_id
 from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
 from app.domain.rules.effects import AwardPoints, DeductPoints, PointsPerAmount, RecordEvent
@@ -57,6 +57,16 @@ def test_refund_takes_back_what_the_net_amount_no_longer_earns() -> None:
     simulation.play(refund(3, START + 2 * DAY_MS, 65, bought))
     assert simulation.given == [10, 50, -4, -6, -50]
     assert simulation.balance == 0
+
+
+def test_correction_that_is_no_transaction_leaves_the_net_amount() -> None:
+    simulation = RuleSimulation(defined(rule("points", per_dollar(each=10))))
+    bought = purchase_event(1, START + 5, Decimal(100))
+    visit = replace(refund(2, START + DAY_MS, 35, bought), type="visit", category=Category.ACTIVITY)
+    simulation.play(bought, visit)
+    assert simulation.given == [10]
+    simulation.play(refund(3, START + 2 * DAY_MS, 35, bought))
+    assert simulation.given == [10, -4]
 
 
 def test_removed_event_gives_nothing_and_removed_refund_gives_back() -> None:
