@@ -245,7 +245,7 @@ async def _report_sharing(report: Report, settings: Settings, rounds: int) -> No
     async with open_resources(settings) as resources:
         stock = await _create_stock(report, resources, BACKLOG, BACKLOG, None)
         sides = await measure_sharing(stock, settings, report.processes, BACKLOG, (1, 2), rounds)
-    report.add(f"A backlog of {BACKLOG:,} events, folded and published", sides, "event", 1 / 0.65)
+    report.add(f"A backlog of {BACKLOG:,} events, folded and published", sides, "event")
 
 
 async def _report_rules(report: Report, settings: Settings, rounds: int) -> None:
