@@ -228,9 +228,8 @@ class FindQueries(WorkspaceQueries):
         if query.points_min is not None:
             bounds["$gte"] = to_decimal128(query.points_min)
         if query.points_max is not None:
-            # With $lte, the embedded server omits passes with just this balance. $not is exact, and no range of an index.
+            # With $lte, the embedded server omits passes with just this balance. What the range has too much goes below.
             bounds["$lt"] = Decimal128(_DOUBLE.next_plus(query.points_max))
-            bounds["$not"] = {"$gt": to_decimal128(query.points_max)}
         if bounds:
             where[POINTS] = {**_ORDERED[PassOrderField.POINTS][1], **bounds}
         if query.segment_ids is not None:
@@ -239,6 +238,8 @@ class FindQueries(WorkspaceQueries):
             if values is not None:
                 where[name] = any_of(values)
         further = [_term_to_filter(term) for term in query.search.terms]
+        if query.points_max is not None:
+            further.append({POINTS: {"$not": {"$gt": to_decimal128(query.points_max)}}})
         if query.not_in_segment_ids:
             further.append({SEGMENT: {"$nin": list(query.not_in_segment_ids)}})
         if query.consent is not None:
