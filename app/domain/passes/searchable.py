@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.domain.backfilled import BackfilledVersion
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.conditions import check_steps
-from app.domain.values.instants import to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.text import parse_text
 
@@ -22,8 +22,8 @@ MAX_SEARCHABLE_FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class SearchableVersion:
-    """Version of the searchable fields, created at the instant `at`: their paths within the fields of a pass."""
+class SearchableVersion(BackfilledVersion):
+    """Version of the searchable fields, created at the instant `at`: their paths within the fields of a pass, or none."""
 
     revision: int
     version: int
@@ -31,24 +31,9 @@ class SearchableVersion:
     paths: tuple[str, ...]
 
     @property
-    def at_ms(self) -> int:
-        """The instant from which passes are walked under the version, in ms."""
-        return to_ms(self.at)
-
-    @property
     def subject_id(self) -> str:
         """The id of the definition, which is the same in every workspace."""
         return SEARCHABLE_FIELDS
-
-    @property
-    def announces_backfill(self) -> bool:
-        """Whether passes must be walked under the version at once: always."""
-        return True
-
-    @property
-    def is_in_force(self) -> bool:
-        """Whether passes are walked under the version: always. A version without paths has no field searched."""
-        return True
 
     @property
     def timezone(self) -> str:

@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from app.domain.backfilled import BackfilledVersion
 from app.domain.errors import Code, InvalidInput
-from app.domain.values.instants import to_ms
 
 from .criteria import Criteria, SegmentCriterion, iter_leaves
 from .pass_criteria import PassCriterion
@@ -97,7 +97,7 @@ class VersionOrigin:
 
 
 @dataclass(frozen=True)
-class Version:
+class Version(BackfilledVersion):
     """Version of a segment's definition, created at the instant `at`. It is in force from its revision on.
 
     - `fires_rules`: rules are asked about the transitions that the change itself causes.
@@ -126,19 +126,9 @@ class Version:
         return SegmentZone(self.timezone, self.inherits_zone, self.zone_field)
 
     @property
-    def at_ms(self) -> int:
-        """The instant from which passes are evaluated under the version, in ms."""
-        return to_ms(self.at)
-
-    @property
     def subject_id(self) -> str:
         """The id of the segment."""
         return self.segment_id
-
-    @property
-    def announces_backfill(self) -> bool:
-        """Whether passes must be evaluated under the version at once: always."""
-        return True
 
     @property
     def is_in_force(self) -> bool:

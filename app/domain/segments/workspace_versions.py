@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.domain.backfilled import BackfilledVersion
 from app.domain.state.calendars import Calendar
-from app.domain.values.instants import to_ms
 
 WORKSPACE_SETTINGS = "workspace"
 """The id of these settings among the definitions of a workspace."""
 
 
 @dataclass(frozen=True)
-class WorkspaceVersion:
+class WorkspaceVersion(BackfilledVersion):
     """Version of a workspace's settings, created at the instant `at`. It is in force from its revision on.
 
     `week_start` is a weekday from 0 (Monday) to 6 (Sunday). `tzdata` is the version of the time zone data by which local
@@ -28,24 +28,9 @@ class WorkspaceVersion:
     tzdata: str
 
     @property
-    def at_ms(self) -> int:
-        """The instant from which passes are evaluated under the version, in ms."""
-        return to_ms(self.at)
-
-    @property
     def subject_id(self) -> str:
         """The id of the settings, which is the same in every workspace."""
         return WORKSPACE_SETTINGS
-
-    @property
-    def announces_backfill(self) -> bool:
-        """Whether passes must be evaluated under the version at once: always."""
-        return True
-
-    @property
-    def is_in_force(self) -> bool:
-        """Whether passes are evaluated under the version: always."""
-        return True
 
     @property
     def is_silent(self) -> bool:

@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from app.domain.backfilled import BackfilledVersion
 from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Criteria
 from app.domain.segments.segments import SILENT, TIER_PROGRAM
-from app.domain.values.instants import to_ms
 from app.domain.values.periods import PeriodUnit, days_end_ms, period_end_ms
 
 
@@ -48,7 +48,7 @@ class Tier:
 
 
 @dataclass(frozen=True)
-class TierProgramVersion:
+class TierProgramVersion(BackfilledVersion):
     """Version of a tier program, created at the instant `at`; it has the tiers from the lowest to the highest."""
 
     revision: int
@@ -62,19 +62,9 @@ class TierProgramVersion:
     notify: str = SILENT
 
     @property
-    def at_ms(self) -> int:
-        """The instant from which passes are evaluated under the version, in ms."""
-        return to_ms(self.at)
-
-    @property
     def subject_id(self) -> str:
         """The id of the program, which is the same in every workspace."""
         return TIER_PROGRAM
-
-    @property
-    def announces_backfill(self) -> bool:
-        """Whether passes must be evaluated under the version at once: always."""
-        return True
 
     @property
     def is_in_force(self) -> bool:
