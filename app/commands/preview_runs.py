@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 from app.domain.activities import Entry
 from app.domain.activity_queries import ActivityQuery
@@ -12,7 +14,7 @@ from app.domain.definitions import Definitions
 from app.domain.errors import LimitExceeded, Unavailable
 from app.domain.events.events import Event
 from app.domain.explanation.explaining import DRAFT_ID
-from app.domain.fold.copies import TooMuchToRead, walk_step, walk_until
+from app.domain.fold.copies import CopyWalk, TooMuchToRead, walk_step, walk_until
 from app.domain.passes.passes import Pass
 from app.domain.preview import Preview, PreviewOrder, PreviewTally, sum_tallies
 from app.domain.segments.segments import Circle, Version
@@ -27,8 +29,15 @@ from app.templates.rendering import LiquidTexts
 from .copies import CopyReader
 from .definitions import name_circle
 
+T = TypeVar("T")
+MAX_DRAWN_PASSES = 2_000
+"""Passes that one request draws for an estimate, or replays."""
+MAX_PREVIEWED_EVENTS = 100_000
+"""Events that one request reads for a preview, or to replay passes."""
 EVENTS_PER_WALK = 20_000
 """Events of one pass that a preview reads for its walk."""
+CHUNK = 50
+"""Passes of an estimate that are evaluated or replayed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,11 @@ class PreviewRun:
         self._workspace, self._preview, self._is_replayed = workspace, preview, is_replayed
         self._texts = LiquidTexts()
         self._events_read = self._walked = 0
-        self._replayed = definitions_of(preview.definitions.latest(), preview.version)
+
+    @cached_property
+    def _replayed(self) -> Definitions:
+        """The definitions by which passes are replayed."""
+        return definitions_of(self._preview.definitions.latest(), self._preview.version)
 
     def again(self) -> PreviewRun:
         """Return a run of the same preview that has read nothing yet."""
@@ -66,14 +79,23 @@ class PreviewRun:
             preview.measure_keys, is_counted=preview.may_build_measures, is_replayed=self._is_replayed
         )
 
-    async def draw(self, limit: int, total: int) -> list[Pass] | None:
-        """Return about `limit` of the `total` passes, chosen at random; None if passes have no draws yet."""
+    async def find_drawn(self, total: int) -> list[Pass] | None:
+        """Return about 2,000 of the `total` passes, chosen at random; None if passes have no draws yet."""
         preview = self._preview
-        await charge(min(limit, total))
+        await charge(min(MAX_DRAWN_PASSES, total))
         return await self._workspace.passes.drawn(
-            limit, total, preview.measure_keys,
+            MAX_DRAWN_PASSES, total, preview.measure_keys,
             is_counted=preview.may_build_measures, is_replayed=self._is_replayed,
         )  # fmt: skip
+
+    async def draw(self, total: int) -> list[Pass]:
+        """Return passes as `find_drawn` does. Raises LimitExceeded if passes have no draws yet."""
+        drawn = await self.find_drawn(total)
+        if drawn is None:
+            raise _too_large(
+                f"The workspace has {total:,} passes, and `punchcard migrate` has not drawn some of them yet."
+            )
+        return drawn
 
     def count_events(self, cards: Sequence[Pass]) -> int:
         """Return the number of events that the preview reads for these passes, without those that walks need."""
@@ -147,7 +169,7 @@ class PreviewRun:
         events = sum(card.event_count for card in cards)
         self._events_read += events
         if max_events is not None and self._events_read > max_events:
-            raise too_large(f"The preview takes more than {max_events:,} events.")
+            raise _too_large(f"The preview takes more than {max_events:,} events.")
         await charge(events)
 
     def _find_moves(self, cards: Sequence[Pass], histories: Mapping[str, Sequence[Event]]) -> list[tuple[bool, bool]]:
@@ -156,7 +178,7 @@ class PreviewRun:
     def _count_walk(self, max_walked: int | None) -> None:
         self._walked += 1
         if max_walked is not None and self._walked > max_walked:
-            raise too_large(f"The preview has to walk more than {max_walked:,} passes one by one.")
+            raise _too_large(f"The preview has to walk more than {max_walked:,} passes one by one.")
 
     async def _catch_up(self, card: Pass) -> Pass | None:
         """Return the pass as a worker will leave it; None if it is gone."""
@@ -164,22 +186,36 @@ class PreviewRun:
         if found is None or found.id != card.id:
             return None
         at_ms = max(preview.at_ms, found.evaluated_until_ms)
-        walk = walk_until(found, preview.definitions, at_ms, self._texts)
-        try:
-            return await CopyReader(self._workspace).run(walk, EVENTS_PER_WALK)
-        except TooMuchToRead:
-            raise Unavailable("workers") from None
+        return await self._run(walk_until(found, preview.definitions, at_ms, self._texts))
 
     async def _walk(self, card: Pass) -> Sequence[Entry]:
         """Return what a walk of a copy adds to the outbox under the edit."""
         preview, found = self._preview, await self._catch_up(card) or card
         at_ms = max(preview.at_ms, found.evaluated_until_ms)
-        walk = walk_step(found, preview.definitions_after, at_ms, self._texts)
+        after = await self._run(walk_step(found, preview.definitions_after, at_ms, self._texts))
+        return after.outbox[len(found.outbox) :]
+
+    async def _run(self, walk: CopyWalk[Pass]) -> Pass:
         try:
-            after = await CopyReader(self._workspace).run(walk, EVENTS_PER_WALK)
+            return await CopyReader(self._workspace).run(walk, EVENTS_PER_WALK)
         except TooMuchToRead:
             raise Unavailable("workers") from None
-        return after.outbox[len(found.outbox) :]
+
+
+async def run_in_chunks(cards: Sequence[Pass], run: Callable[[Sequence[Pass]], Awaitable[T]]) -> list[T]:
+    """Return what a run gives for 50 of the passes at a time. It ends before the chunk that would exceed its limits.
+
+    Raises LimitExceeded if that is the first one.
+    """
+    results: list[T] = []
+    for start in range(0, len(cards), CHUNK):
+        try:
+            results.append(await run(cards[start : start + CHUNK]))
+        except LimitExceeded:
+            if not results:
+                raise
+            break
+    return results
 
 
 async def start_run(
@@ -212,6 +248,6 @@ async def start_run(
     return PreviewRun(workspace, preview, is_replayed=is_replayed or order.at_ms is not None)
 
 
-def too_large(reason: str) -> LimitExceeded:
+def _too_large(reason: str) -> LimitExceeded:
     """Return the error for a preview that a request does not compute."""
     return LimitExceeded(f"{reason} Call previewSegment instead, a job that previews any number.", "criteria")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from zlib import crc32
 
 from app.clock import SystemClock
+from app.commands import preview_runs
 from app.domain.errors import Code, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
@@ -23,23 +25,17 @@ from .audit import record_audit_entry
 from .context import Context
 from .copies import read_definitions
 from .definitions import parse_notify
-from .preview_runs import PreviewRun, start_run, too_large
+from .preview_runs import PreviewRun, run_in_chunks, start_run
 from .segment_zones import parse_segment_zone, zone_of
 from .segments import parse_segment_criteria
 
 MAX_PREVIEWED_PASSES = 20_000
 """Passes of a workspace that one request previews exactly."""
-MAX_DRAWN_PASSES = 2_000
-"""Passes that one request draws for an estimate, or replays."""
-MAX_PREVIEWED_EVENTS = 100_000
-"""Events that one request reads for a preview."""
 MAX_WALKED_PASSES = 500
 """Passes that one request walks for a preview: those that lag, and those that move other definitions."""
 MAX_SAMPLE = 100
 MAX_ATTEMPTS = 5
 """Attempts to preview a workspace whose definitions change meanwhile."""
-DRAWN_CHUNK = 50
-"""Passes of an estimate that are evaluated at once. The estimate ends before the chunk that would take too many events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +108,11 @@ async def preview_segment(ctx: Context, order: PreviewOrder) -> Previewed:
 async def _preview(run: PreviewRun, order: PreviewOrder, total: int) -> Previewed | None:
     """Return the preview; None if the run is outdated."""
     drawn: list[Pass] | None = None
-    if total > MAX_DRAWN_PASSES:
-        drawn = await run.draw(MAX_DRAWN_PASSES, total)
-    if total <= (MAX_PREVIEWED_PASSES if order.at_ms is None else MAX_DRAWN_PASSES) and (
+    if total > preview_runs.MAX_DRAWN_PASSES:
+        drawn = await run.find_drawn(total)
+    if total <= (MAX_PREVIEWED_PASSES if order.at_ms is None else preview_runs.MAX_DRAWN_PASSES) and (
         # Without draws, the run itself finds out that there are too many events.
-        not drawn or scale(run.count_events(drawn), len(drawn), total) <= MAX_PREVIEWED_EVENTS
+        not drawn or scale(run.count_events(drawn), len(drawn), total) <= preview_runs.MAX_PREVIEWED_EVENTS
     ):
         try:
             await charge(total)
@@ -124,9 +120,7 @@ async def _preview(run: PreviewRun, order: PreviewOrder, total: int) -> Previewe
         except LimitExceeded:
             run = run.again()
     if drawn is None:
-        drawn = await run.draw(MAX_DRAWN_PASSES, total)
-    if drawn is None:
-        raise too_large(f"The workspace has {total:,} passes, and `punchcard migrate` has not drawn some of them yet.")
+        drawn = await run.draw(total)
     return await _preview_drawn(run, order, drawn, total)
 
 
@@ -135,7 +129,7 @@ async def _preview_all(run: PreviewRun, order: PreviewOrder) -> Previewed | None
     async for cards in run.read_all():
         if run.is_outdated(cards):
             return None
-        done = await run.add(cards, max_events=MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES)
+        done = await run.add(cards, max_events=preview_runs.MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES)
         tally, sample = sum_tallies([tally, done.tally]), _choose((*sample, *done.member_ids))
     return Previewed(order, tally, sample, estimate=estimate_count(tally.count, 1, 1))
 
@@ -143,17 +137,10 @@ async def _preview_all(run: PreviewRun, order: PreviewOrder) -> Previewed | None
 async def _preview_drawn(run: PreviewRun, order: PreviewOrder, drawn: Sequence[Pass], total: int) -> Previewed | None:
     if run.is_outdated(drawn):
         return None
-    tally, sample = PreviewTally(), list[str]()
-    for start in range(0, len(drawn), DRAWN_CHUNK):
-        try:
-            done = await run.add(
-                drawn[start : start + DRAWN_CHUNK], max_events=MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES
-            )
-        except LimitExceeded:
-            if not tally.passes:
-                raise
-            break
-        tally, sample = sum_tallies([tally, done.tally]), _choose((*sample, *done.member_ids))
+    add = partial(run.add, max_events=preview_runs.MAX_PREVIEWED_EVENTS, max_walked=MAX_WALKED_PASSES)
+    done = await run_in_chunks(drawn, add)
+    tally = sum_tallies([each.tally for each in done])
+    sample = _choose(member_id for each in done for member_id in each.member_ids)
     estimate = estimate_count(tally.count, tally.passes, total)
     return Previewed(order, tally.scaled(total), sample, estimate=estimate)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.commands import segment_sizes
+from app.commands import preview_runs
 from app.commands.previews import parse_order, preview_segment
 from app.commands.segment_sizes import size_by_day
 from app.commands.segments import archive_segment
@@ -73,15 +73,15 @@ async def test_sizes_beyond_the_limits_are_estimates_or_refused(
     await business.record(*({"pass_external_id": f"p{n}"} for n in range(30) for _ in range(1 + n % 2)))
     await business.run_worker()
     order = await parse_order(business.ctx, purchases(2), None, None, "SILENT")
-    monkeypatch.setattr(segment_sizes, "REPLAY_CHUNK", 5)
-    for constant, value in (("MAX_REPLAYED_PASSES", 10), ("MAX_REPLAYED_EVENTS", 20)):
+    monkeypatch.setattr(preview_runs, "CHUNK", 5)
+    for constant, value in (("MAX_DRAWN_PASSES", 10), ("MAX_PREVIEWED_EVENTS", 20)):
         with monkeypatch.context() as patch:
-            patch.setattr(segment_sizes, constant, value)
+            patch.setattr(preview_runs, constant, value)
             *before, today = await size_by_day(business.ctx, order, 3)
         assert not today.size.exact
         assert today.size.low <= today.size.count <= today.size.high <= 30
         assert [each.size.count for each in before] == [0, 0]
-    monkeypatch.setattr(segment_sizes, "MAX_REPLAYED_EVENTS", 4)
+    monkeypatch.setattr(preview_runs, "MAX_PREVIEWED_EVENTS", 4)
     with pytest.raises(Refused):
         await size_by_day(business.ctx, order, 3)
 

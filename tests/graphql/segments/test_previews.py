@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.commands import previews
+from app.commands import preview_runs, previews
 from app.commands.rules.rules import create_rule
 from app.commands.segments import update_segment
 from app.domain.ids import draw_of
@@ -100,7 +100,7 @@ async def test_preview_that_takes_too_many_events_is_refused_and_runs_as_a_job(
     await record_passes(api.business)
     criteria = bought_within(3)
     count = (await preview(api, criteria))["estimate"]["count"]
-    monkeypatch.setattr(previews, "MAX_PREVIEWED_EVENTS", 9)
+    monkeypatch.setattr(preview_runs, "MAX_PREVIEWED_EVENTS", 9)
     error = await api.fetch_error(QUERY, input={"criteria": criteria}, first=1)
     [problem] = error["extensions"]["problems"]
     assert problem["code"] == "LIMIT"
@@ -120,9 +120,12 @@ async def draw_in_order(business: Business, size: int) -> None:
 @pytest.mark.parametrize(
     ("constants", "criteria"),
     [
-        ({"MAX_PREVIEWED_PASSES": 29}, purchases(2)),
+        ({"previews.MAX_PREVIEWED_PASSES": 29}, purchases(2)),
         # A window takes the 40 events of the passes, so the estimate ends after some of the passes.
-        ({"MAX_PREVIEWED_EVENTS": 30}, {"event": {"types": ["purchase"], "value": 2, "within": {"days": 9}}}),
+        (
+            {"preview_runs.MAX_PREVIEWED_EVENTS": 30},
+            {"event": {"types": ["purchase"], "value": 2, "within": {"days": 9}}},
+        ),
     ],
 )
 async def test_large_previews_are_estimated_from_passes_that_are_drawn(
@@ -130,8 +133,8 @@ async def test_large_previews_are_estimated_from_passes_that_are_drawn(
 ) -> None:
     await draw_in_order(api.business, 30)
     assert (await preview(api, criteria))["estimate"] == {"count": 10, "low": 10, "high": 10, "exact": True}
-    for name, value in {"MAX_DRAWN_PASSES": 20, "DRAWN_CHUNK": 5, **constants}.items():
-        monkeypatch.setattr(previews, name, value)
+    for name, value in {"preview_runs.MAX_DRAWN_PASSES": 20, "preview_runs.CHUNK": 5, **constants}.items():
+        monkeypatch.setattr(f"app.commands.{name}", value)
     found = await preview(api, criteria)
     estimate = found["estimate"]
     assert not estimate["exact"]
