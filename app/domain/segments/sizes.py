@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from app.domain.errors import Code, InvalidInput
+from app.domain.values.instants import utc_midnight
 from app.domain.values.periods import PeriodUnit, period_days
 
 MAX_SIZES = 400
@@ -46,7 +47,7 @@ def periods_between(start: datetime, end: datetime, unit: PeriodUnit, *, now: da
         raise InvalidInput(Code.INVALID, "`to` must lie after `from`.", "to")
     found: list[tuple[date, date]] = []
     period = period_days(start.astimezone(UTC).date(), unit)
-    while _midnight(period[0]) < end and _midnight(period[0]) <= now:
+    while utc_midnight(period[0]) < end and utc_midnight(period[0]) <= now:
         found.append(period)
         if len(found) > MAX_SIZES:
             message = f"At most {MAX_SIZES} periods fit into one answer. Give a longer `unit`, or a shorter time."
@@ -63,9 +64,5 @@ def sizes_of(periods: list[tuple[date, date]], before: int, days: Mapping[date, 
         while day < after:
             total, day = total.plus(days.get(day, DayCounts())), day + _ONE_DAY
         count += total.entered - total.left
-        sizes.append(Size(_midnight(first), count, entered=total.entered, left=total.left))
+        sizes.append(Size(utc_midnight(first), count, entered=total.entered, left=total.left))
     return sizes
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from app.domain.errors import Code, InvalidInput
 
@@ -33,6 +33,11 @@ def to_ms(at: datetime) -> int:
 def from_ms(ms: int) -> datetime:
     """Return the aware UTC datetime that lies `ms` milliseconds after 1970-01-01T00:00:00Z."""
     return EPOCH + timedelta(milliseconds=ms)
+
+
+def utc_midnight(day: date) -> datetime:
+    """Return the instant at which a day begins in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def format_instant(at: datetime) -> str:

@@ -10,7 +10,7 @@ from itertools import groupby
 from app.domain.errors import Code, InvalidInput
 from app.domain.segments.history import Change, Interval, Stay, change_of
 from app.domain.segments.sizes import DayCounts
-from app.domain.values.instants import EARLIEST, LATEST
+from app.domain.values.instants import EARLIEST, LATEST, utc_midnight
 from app.store.codecs.intervals import from_doc
 from app.store.mongo.id_pages import IdRanges
 from app.store.mongo.id_ranges import PASS_IDS
@@ -110,7 +110,7 @@ class IntervalQueries(WorkspaceQueries):
 
         One round trip for up to some thousand days. Index: {workspace, segment, day}.
         """
-        where = self._in_workspace(segment=segment_id, day={"$gte": EARLIEST, "$lt": _day(end)})
+        where = self._in_workspace(segment=segment_id, day={"$gte": EARLIEST, "$lt": utc_midnight(end)})
         docs = await self._days.find(where, {"day": 1, "entered": 1, "left": 1}).to_list(None)
         await charge(len(docs))
         counts = {doc["day"].date(): DayCounts(doc["entered"], doc["left"]) for doc in docs}
@@ -174,7 +174,3 @@ def _holds_at(at: datetime) -> Doc:
     """Return the expression that is 1 for an interval that holds at an instant, else 0."""
     is_begun, is_open = {"$lte": ["$entered", at]}, {"$gt": [{"$ifNull": ["$left", LATEST]}, at]}
     return {"$cond": [{"$and": [is_begun, is_open]}, 1, 0]}
-
-
-def _day(day: date) -> datetime:
-    return EARLIEST.replace(year=day.year, month=day.month, day=day.day)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from pymongo import UpdateOne
 
 from app.domain.activities import ENTERED, TRANSITIONS, Activity
 from app.domain.errors import Unavailable
 from app.domain.segments.history import DayKey, Interval, day_of, ended_id, ending_of, interval_of
-from app.domain.values.instants import EARLIEST
+from app.domain.values.instants import EARLIEST, utc_midnight
 from app.store.codecs.intervals import ending_to_doc, to_doc
 from app.store.mongo.queries import (
     Collection,
@@ -247,10 +246,9 @@ class SegmentHistory(WorkspaceQueries):
         return {doc["_id"]: int(doc["pos"]) for doc in await in_chunks(find_chunk, ids, self._in_chunk)}
 
     def _new_day(self, key: DayKey, transitions: Sequence[Activity], until: int) -> Doc:
-        day = datetime(key.day.year, key.day.month, key.day.day, tzinfo=UTC)
         return {
             "_id": key.id,
-            **self._in_workspace(segment=key.segment_id, day=day),
+            **self._in_workspace(segment=key.segment_id, day=utc_midnight(key.day)),
             **_counts(transitions),
             "pos": until,
         }
