@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pymongo import DeleteOne, UpdateOne
+from pymongo import DeleteOne
 
 from app.domain.ids import code_id
-from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
+from app.store.mongo.queries import insert_new
+
+from .restocking import RestockedQueries
 
 
 class OpenCode(NamedTuple):
@@ -19,7 +21,7 @@ class OpenCode(NamedTuple):
     pass_id: str | None
 
 
-class CodeQueries(WorkspaceQueries):
+class CodeQueries(RestockedQueries):
     """Codes of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "reward_codes"
@@ -52,20 +54,5 @@ class CodeQueries(WorkspaceQueries):
 
     async def open_codes(self, before_ms: int, limit: int) -> list[OpenCode]:
         """Return codes that were claimed or checked before an instant, the oldest first. Index: {open, workspace}."""
-        where = self._in_workspace(open={"$gte": 0, "$lt": before_ms})
-        docs = await self._collection.find(where).sort("open", 1).limit(limit).to_list(None)
+        docs = await self._find_open(before_ms, limit)
         return [OpenCode(doc["_id"], doc.get("of"), doc.get("pass")) for doc in docs]
-
-    async def close(self, codes: Iterable[OpenCode]) -> None:
-        """Let the stage `restock` check the codes no more. Index: _id."""
-        await self._update(codes, {"$unset": {"open": ""}})
-
-    async def postpone(self, codes: Iterable[OpenCode], until_ms: int) -> None:
-        """Let the stage `restock` check the codes later. Index: _id."""
-        await self._update(codes, {"$set": {"open": until_ms}})
-
-    async def _update(self, codes: Iterable[OpenCode], change: Doc) -> None:
-        """Change codes that still have the redemption with which they were read."""
-        updates = [UpdateOne({"_id": code.id, "of": code.redemption_id}, change) for code in codes]
-        if updates:
-            await self._collection.bulk_write(updates, ordered=False)

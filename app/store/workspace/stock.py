@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pymongo import DeleteOne, UpdateOne
+from pymongo import DeleteOne
 
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
+from app.store.mongo.queries import Database, Doc, insert_new
+
+from .restocking import RestockedQueries
 
 MAX_REMEMBERED = 100
 """Freed numbers of a reward that are remembered. Others are found by counting."""
@@ -27,8 +29,13 @@ class OpenUnit(NamedTuple):
     redemption_id: str | None
     pass_id: str | None
 
+    @property
+    def id(self) -> str:
+        """The id of the unit."""
+        return unit_id(self.reward_id, self.number)
 
-class StockQueries(WorkspaceQueries):
+
+class StockQueries(RestockedQueries):
     """Units of rewards in one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "reward_units"
@@ -107,17 +114,8 @@ class StockQueries(WorkspaceQueries):
 
     async def open_units(self, before_ms: int, limit: int) -> list[OpenUnit]:
         """Return units that were taken or checked before an instant, the oldest first. Index: {open, workspace}."""
-        where = self._in_workspace(open={"$gte": 0, "$lt": before_ms})
-        docs = await self._collection.find(where).sort("open", 1).limit(limit).to_list(None)
+        docs = await self._find_open(before_ms, limit)
         return [OpenUnit(doc["reward"], doc["n"], redemption_id=doc.get("of"), pass_id=doc.get("pass")) for doc in docs]
-
-    async def close(self, units: Iterable[OpenUnit]) -> None:
-        """Let the stage `restock` check the units no more. Index: _id."""
-        await self._update(units, {"$unset": {"open": ""}})
-
-    async def postpone(self, units: Iterable[OpenUnit], until_ms: int) -> None:
-        """Let the stage `restock` check the units later. Index: _id."""
-        await self._update(units, {"$set": {"open": until_ms}})
 
     async def next_numbers(self, reward_ids: Iterable[str]) -> dict[str, int]:
         """Return by reward the number after the highest one that a call was given; rewards without any are left out.
@@ -136,14 +134,6 @@ class StockQueries(WorkspaceQueries):
         """Add to the next number if the condition holds, and return the document as it was before."""
         found: Doc | None = await self._stocks.find_one_and_update(where, {"$inc": {"next": count}})
         return found
-
-    async def _update(self, units: Iterable[OpenUnit], change: Doc) -> None:
-        """Change units that still have the redemption with which they were read."""
-        updates = [
-            UpdateOne({"_id": unit_id(unit.reward_id, unit.number), "of": unit.redemption_id}, change) for unit in units
-        ]
-        if updates:
-            await self._collection.bulk_write(updates, ordered=False)
 
 
 def unit_id(reward_id: str, number: int) -> str:
