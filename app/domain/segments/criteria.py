@@ -104,10 +104,7 @@ class EventCriterion:
             }
         return {
             "event": {
-                "types": list(f.types),
-                "categories": [c.value for c in f.categories],
-                "sources": list(f.sources),
-                "metadata": [c.to_dict() for c in f.metadata],
+                **f.lists(),
                 "metric": self.metric.value,
                 "field": self.summed_field if self.metric in OF_FIELDS else None,
                 "currency": f.currency,

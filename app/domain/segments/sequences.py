@@ -27,14 +27,7 @@ class SequenceStep:
 
     def to_dict(self) -> dict[str, object]:
         """Return the step as the store and the API write it."""
-        f = self.filter
-        event = {
-            "types": list(f.types),
-            "categories": [each.value for each in f.categories],
-            "sources": list(f.sources),
-            "metadata": [each.to_dict() for each in f.metadata],
-            "currency": f.currency,
-        }
+        event = {**self.filter.lists(), "currency": self.filter.currency}
         return {"event": event, "withinDays": self.within_days}
 
 

@@ -70,6 +70,15 @@ class EventFilter:
             return False
         return all(condition.holds_for(event.values_at(condition.steps)) for condition in self.metadata)
 
+    def lists(self) -> dict[str, object]:
+        """Return the lists of the filter as the store and the API write them, by name."""
+        return {
+            "types": list(self.types),
+            "categories": [each.value for each in self.categories],
+            "sources": list(self.sources),
+            "metadata": [each.to_dict() for each in self.metadata],
+        }
+
     @property
     def reads_events(self) -> bool:
         """Whether the aggregates of a pass do not tell which of its events match."""
