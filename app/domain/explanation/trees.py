@@ -97,9 +97,7 @@ def explain(criteria: Criteria, context: EvaluationContext) -> Part:
                 measured=measured_value(criteria, context),
                 operator=Operator.GTE.value,
                 threshold=len(criteria.steps),
-                window_ms=None
-                if criteria.within_ms is None
-                else (context.at_ms - criteria.within_ms + 1, context.at_ms),
+                window_ms=None if criteria.within_ms is None else _rolling(criteria.within_ms, context.at_ms),
             )
         case PassCriterion():
             return Part(
@@ -138,11 +136,15 @@ def window_of(criterion: EventCriterion, at_ms: int) -> tuple[int | None, int | 
         period = criterion.periods.window_at(at_ms)
         return period.start_ms, period.end_ms - 1
     if criterion.within_ms is not None:
-        return at_ms - criterion.within_ms + 1, at_ms
+        return _rolling(criterion.within_ms, at_ms)
     start_ms, end_ms = criterion.filter.from_ms, criterion.filter.to_ms
     if start_ms is None and end_ms is None:
         return None
     return start_ms, None if end_ms is None else end_ms - 1
+
+
+def _rolling(within_ms: int, at_ms: int) -> tuple[int, int]:
+    return at_ms - within_ms + 1, at_ms
 
 
 def events_span(part: Part) -> tuple[int | None, int | None] | None:
