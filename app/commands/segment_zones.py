@@ -22,9 +22,7 @@ def parse_own_zone(raw: object, criteria: Criteria) -> str | None:
     if raw is None:
         return None
     zone = parse_zone(raw, "timezone").key
-    if not depends_on_zone(criteria):
-        message = "These criteria do not depend on local time: days have 24 hours in them. Leave the time zone out."
-        raise InvalidInput(Code.INVALID, message, "timezone")
+    _require_local_time(criteria, "time zone", "timezone")
     return zone
 
 
@@ -40,10 +38,14 @@ def parse_zone_field(raw: object, criteria: Criteria) -> str | None:
     if root != "fields" or not path:
         raise InvalidInput(Code.INVALID, 'Give a field of the pass, such as "fields.timezone".', "zoneField")
     check_steps(split_path(path), "zoneField")
-    if not depends_on_zone(criteria):
-        message = "These criteria do not depend on local time: days have 24 hours in them. Leave the field out."
-        raise InvalidInput(Code.INVALID, message, "zoneField")
+    _require_local_time(criteria, "field", "zoneField")
     return name
+
+
+def _require_local_time(criteria: Criteria, what: str, field: str) -> None:
+    if not depends_on_zone(criteria):
+        message = f"These criteria do not depend on local time: days have 24 hours in them. Leave the {what} out."
+        raise InvalidInput(Code.INVALID, message, field)
 
 
 async def parse_zone_of_segment(
