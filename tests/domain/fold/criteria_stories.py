@@ -8,9 +8,7 @@ from decimal import Decimal
 from random import Random
 
 from app.domain.definitions import Definitions
-from app.domain.events.events import CONSENT_GIVEN, CONSENT_REVOKED, MERGE_FINISHED, Category, Event, Origin
-from app.domain.events.own_events import own_event
-from app.domain.passes.merges import profile_for_survivor
+from app.domain.events.events import CONSENT_GIVEN, CONSENT_REVOKED, Category, Event
 from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import Version
 from app.domain.segments.workspace_versions import WorkspaceVersion
@@ -21,7 +19,7 @@ from app.domain.values.instants import DAY_MS, HOUR_MS, from_ms
 from tests.local_time_oracle import ZONES, local_date, midnight_ms, midnights
 
 from .criteria_programs import BIRTHDAYS, FROM, ZONE_NAMES, Question, World, choose_question
-from .programs import Program, ProgramSimulation, moved
+from .programs import Program, ProgramSimulation
 from .rule_walks import refund, removal
 from .test_advance import new_pass, purchase_event
 
@@ -205,17 +203,9 @@ def play_merge(seed: int) -> None:
     alias, other, _, second_end = play(seed, asked=asked, prefix="f")
     random, now = Random(seed), max(first_end, second_end) + 1
     survivor.fold_until(now)
-    survivor.elsewhere = list(alias.counted)
+    survivor.begin_merge(alias, now)
     story.live += other.live
-    profile = profile_for_survivor(replace(alias.card, alias_of="pass_1"), from_ms(now))
-    survivor.pending += [] if profile is None else [profile]
-    moving = sorted(alias.counted, key=lambda event: (event.occurred_ms, event.id))
-    while moving:
-        size = random.randint(1, 9)
-        for event in moving[:size]:
-            survivor.elsewhere.remove(event)
-            survivor.pending.append(moved(event))
-        moving = moving[size:]
+    for _ in survivor.move_events(random):
         if random.random() < 0.5:
             survivor.fold_until(now)
             check_now(survivor, asked, has_merged=True)
@@ -223,8 +213,7 @@ def play_merge(seed: int) -> None:
             now += HOUR_MS
             survivor.pending.append(story.tell(now, {event.id for event in survivor.elsewhere}))
     now += 1
-    end = own_event("mf:pass_2", "pass_1", MERGE_FINISHED, at=from_ms(now), origin=Origin("INTERNAL"))
-    survivor.pending.append(end)
+    survivor.end_merge(now)
     for _ in range(6):
         survivor.fold_until(now)
         check_now(survivor, asked, has_merged=True)

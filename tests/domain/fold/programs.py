@@ -6,6 +6,7 @@ arithmetic over the events that count, and with the walk of a worker that ran at
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
@@ -310,6 +311,25 @@ class ProgramSimulation(RuleSimulation):
         self.definitions = self.program.at(now_ms)
         self.fold_until(now_ms, limit)
 
+    def begin_merge(self, alias: ProgramSimulation, at_ms: int) -> None:
+        """Become the survivor of a merge: the events of the merged pass lie elsewhere, and its profile comes."""
+        self.elsewhere = sorted(alias.counted, key=lambda event: (event.occurred_ms, event.id))
+        profile = profile_for_survivor(replace(alias.card, alias_of="pass_1"), from_ms(at_ms))
+        self.pending += [] if profile is None else [profile]
+
+    def move_events(self, random: Random) -> Iterator[None]:
+        """Let the events of the merged pass come in parts. Yields after each part."""
+        while self.elsewhere:
+            size = random.randint(1, 9)
+            self.pending += map(moved, self.elsewhere[:size])
+            del self.elsewhere[:size]
+            yield
+
+    def end_merge(self, at_ms: int) -> None:
+        """Record that all events of the merged pass have come."""
+        end = own_event("mf:pass_2", "pass_1", MERGE_FINISHED, at=from_ms(at_ms), origin=Origin("INTERNAL"))
+        self.pending.append(end)
+
 
 def moved(event: Event) -> Event:
     """Return an event that counted on a merged pass, as the merge moves it to the survivor."""
@@ -353,27 +373,17 @@ def play_merge(seed: int) -> ProgramSimulation:
     alias, other, second_end = play(seed, exact=False, eager=False, program=survivor.program, pass_id="pass_2")
     random, now = Random(seed), max(first_end, second_end) + 1
     survivor.run(now)
-    survivor.elsewhere = list(alias.counted)
+    survivor.begin_merge(alias, now)
     # Corrections of events that have not moved yet come to the survivor.
     story.live += other.live
-    profile = profile_for_survivor(replace(alias.card, alias_of="pass_1"), from_ms(now))
-    survivor.pending += [] if profile is None else [profile]
-    moving = sorted(alias.counted, key=lambda event: (event.occurred_ms, event.id))
-    while moving:
-        size = random.randint(1, 9)
-        for event in moving[:size]:
-            survivor.elsewhere.remove(event)
-            survivor.pending.append(moved(event))
-        moving = moving[size:]
+    for _ in survivor.move_events(random):
         if random.random() < 0.5:
             survivor.run(now)
         if random.random() < 0.4:
             now += HOUR_MS
             _tell(survivor, story, now)
     now += 1
-    survivor.pending.append(
-        own_event("mf:pass_2", "pass_1", MERGE_FINISHED, at=from_ms(now), origin=Origin("INTERNAL"))
-    )
+    survivor.end_merge(now)
     if random.random() < 0.7:
         survivor.run(now)
     for _ in range(random.randrange(8)):
