@@ -196,7 +196,8 @@ class SegmentHistory(WorkspaceQueries):
                 ends[interval_id] = ending_to_doc(ending)
         ids = list(begun)
         existing = await insert_new(self._collection, [to_doc(begun[each], self._workspace_id) for each in ids])
-        missing = [each for each in ends if each not in begun or ids.index(each) in existing]
+        inserted = {each for index, each in enumerate(ids) if index not in existing}
+        missing = [each for each in ends if each not in inserted]
         if missing:
             updates = [UpdateOne(self._by_id(each), {"$set": ends[each]}) for each in missing]
             await self._collection.bulk_write(updates, ordered=False)
