@@ -72,6 +72,7 @@ from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery
 from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
+from app.domain.rollups.selections import Cells, Selection
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.segments.edits import ScheduledEdit
@@ -83,6 +84,7 @@ from app.domain.state.measures import EventFilter, Measure
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.cursors import FeedCursor
 from app.domain.values.instants import EARLIEST, to_ms
+from app.domain.values.zones import UTC as UTC_ZONE
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.flow import SLOT_RANGES
@@ -522,6 +524,9 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id="pass_none")):
         await store.aggregations.groups(query, Aggregation(Function.COUNT, None, (GroupBy.TYPE,)), 10)
         await store.aggregations.read_counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10)
+        for cells in Cells:
+            selection = Selection(to_ms(EARLIEST), to_ms(await ctx.now()), query.types, cells=cells)
+            await store.rollups.rows_of_events(selection, UTC_ZONE)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
     await run_to_end(business, job)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import strawberry
 
+from app.domain.rollups import selections
+from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
 from app.store.workspace.removals import PendingRemovals
@@ -32,6 +35,11 @@ class Freshness:
     exact: bool = strawberry.field(
         description="Whether `pendingEvents` is 0. While it is false, the answer may still include removed events."
     )
+    error: Decimal | None = strawberry.field(
+        default=None,
+        description="Relative error that an estimate is expected to stay within, for example 0.02 for 2 %. Null for answers "
+        "that are no estimates.",
+    )
 
 
 async def read_freshness(info: Info, now: datetime) -> Freshness:
@@ -44,3 +52,14 @@ async def read_freshness(info: Info, now: datetime) -> Freshness:
         pending = await info.context.workspace.removals.pending()
     through = now if pending.oldest_at is None else min(now, pending.oldest_at) - timedelta(milliseconds=1)
     return Freshness(as_of=now, computed_through=through, pending_events=pending.number, exact=pending.number == 0)
+
+
+def freshness_of(freshness: selections.Freshness) -> Freshness:
+    """Return the GraphQL object of the freshness of rows."""
+    return Freshness(
+        as_of=from_ms(freshness.as_of_ms),
+        computed_through=from_ms(freshness.computed_through_ms),
+        pending_events=freshness.pending_events,
+        exact=freshness.exact,
+        error=freshness.error,
+    )

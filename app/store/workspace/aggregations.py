@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -36,10 +35,9 @@ from app.domain.state.aggregations import (
     Key,
 )
 from app.domain.state.earned import PointTotals, total_points
-from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
-from app.domain.values.zones import OffsetChange, days_of
+from app.domain.values.zones import days_of
 from app.store.codecs.counting import counting_in
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import NOT_DECLINED
@@ -48,6 +46,7 @@ from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
 
 from .events import OCCURRED, EventQueries, indexed_by
+from .local_periods import local_period_start
 
 _FIELDS = {
     GroupBy.PASS: "pass",
@@ -56,7 +55,8 @@ _FIELDS = {
     GroupBy.SOURCE: "source",
     GroupBy.CURRENCY: "currency",
 }
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+IS_MADE: Doc = {"$or": [{"$eq": ["$origin.channel", RULE_CHANNEL]}, {"$in": ["$type", sorted(CHECKOUT_DIFFERENCES)]}]}
+"""Expression for whether a walk made an event, as `Event.is_made` says."""
 _OPERATORS = {Function.SUM: "$sum", Function.AVG: "$sum", Function.MIN: "$min", Function.MAX: "$max"}
 
 
@@ -134,12 +134,7 @@ class AggregationQueries(EventQueries):
                 "type": "$type",
                 "currency": {"$ifNull": ["$currency", None]},
                 "category": "$category",
-                "made": {
-                    "$or": [
-                        {"$eq": ["$origin.channel", RULE_CHANNEL]},
-                        {"$in": ["$type", sorted(CHECKOUT_DIFFERENCES)]},
-                    ]
-                },
+                "made": IS_MADE,
             },
             "count": {"$sum": 1},
             "sum": {"$sum": "$amount"},
@@ -196,23 +191,7 @@ def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:
         # Events without a currency form a group with the key null. A missing field would leave out the key.
         return {"$ifNull": [f"${_FIELDS[by]}", None]}
     low_ms, high_ms = to_ms(query.occurred_after or EARLIEST), to_ms(query.occurred_before or LATEST)
-    offset = _offset_expression(days_of(aggregation.zone).offsets(low_ms, high_ms))
-    shift = {"startDate": "$occurred_at", "unit": "millisecond", "amount": offset}
-    local_time = "$occurred_at" if offset == 0 else {"$dateAdd": shift}
-    # The store cuts local time without a time zone. With one, a store fails where a midnight does not exist.
-    cut: Doc = {"date": local_time, "unit": PERIODS[by].value.lower()}
-    if PERIODS[by] is Period.WEEK:
-        cut["startOfWeek"] = _WEEKDAYS[aggregation.week_start]
-    return {"$dateTrunc": cut}
-
-
-def _offset_expression(changes: Sequence[OffsetChange]) -> Any:
-    """Return the expression for the offset of an event's instant, in ms: a tree of comparisons, as low as possible."""
-    if len(changes) == 1:
-        return changes[0].offset_ms
-    middle = len(changes) // 2
-    earlier, later = _offset_expression(changes[:middle]), _offset_expression(changes[middle:])
-    return {"$cond": [{"$lt": ["$occurred_at", from_ms(changes[middle].at_ms)]}, earlier, later]}
+    return local_period_start(PERIODS[by], aggregation.zone, low_ms, high_ms, aggregation.week_start)
 
 
 def _operand(aggregation: Aggregation) -> Any:
@@ -226,26 +205,27 @@ def _operand(aggregation: Aggregation) -> Any:
 
 
 def _aggregate_from_doc(doc: Doc) -> Aggregate:
-    category, total = Category.of_stored(doc["_id"]["category"]), _exact(doc["sum"])
+    category, total = Category.of_stored(doc["_id"]["category"]), exact_number(doc["sum"])
     return Aggregate(
         category=category,
         count=int(doc["count"]),
         sum=total,
-        min=None if doc["min"] is None else _exact(doc["min"]),
-        max=None if doc["max"] is None else _exact(doc["max"]),
+        min=None if doc["min"] is None else exact_number(doc["min"]),
+        max=None if doc["max"] is None else exact_number(doc["max"]),
         first_ms=to_ms(doc["first"]),
         last_ms=to_ms(doc["last"]),
         spent=total if category is SPEND_CATEGORY else ZERO,
     )
 
 
-def _exact(stored: Any) -> Decimal:
+def exact_number(stored: Any) -> Decimal:
+    """Return a sum or an extreme that the store computed."""
     return from_decimal128(stored) if isinstance(stored, Decimal128) else Decimal(stored)
 
 
 def _group_from_doc(aggregation: Aggregation, doc: Doc, value: str) -> Group:
     count = int(doc["n"])
-    exact = _exact(doc[value])
+    exact = exact_number(doc[value])
     if aggregation.function is Function.AVG:
         exact = average(exact, count)
     return Group(_key_from_doc(aggregation, doc["_id"]), count, exact)

@@ -43,6 +43,7 @@ from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .redemptions import RedemptionQueries
 from .removals import RemovalQueries
 from .rewards import RewardQueries
+from .rollups import RollupQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
 from .scheduled_edits import ScheduledEditQueries
@@ -86,6 +87,7 @@ class Workspace(ErrorTranslating):
         self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
+        self.rollups = RollupQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
