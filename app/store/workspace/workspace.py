@@ -20,6 +20,7 @@ from .audit import AuditQueries
 from .channels import ChannelQueries
 from .codes import CodeQueries
 from .counted_events import CountedEventQueries
+from .customers import CustomerQueries
 from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
@@ -88,6 +89,7 @@ class Workspace(ErrorTranslating):
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.rollups = RollupQueries(db, workspace_id, in_chunk)
+        self.customers = CustomerQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
