@@ -12,6 +12,7 @@ from app.commands.rules.rules import create_rule, update_rule
 from app.commands.segments import create_segment
 from app.domain.errors import Conflict
 from app.domain.events.events import LIST_ADDED, LIST_EVENTS, RULE_FIRED, RULE_RETRIED, Event
+from app.domain.events.spend import signed_amount
 from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import to_ms
@@ -205,7 +206,7 @@ class RuleInvariants:
             if not versions.get(root):
                 continue
             old = sum(points_for(versions[root], index, net[root]) for index in (0, 1))
-            net[root] += event.signed_amount
+            net[root] += signed_amount(event)
             balance += sum(points_for(versions[root], index, net[root]) for index in (0, 1)) - old
             if before < REACH <= balance:
                 expected.append(event.occurred_ms)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from app.domain.errors import Code, InvalidInput, Problem
 from app.domain.values.decimals import ZERO, plain
 
-from .events import CHECKOUT, CHECKOUT_CORRECTIONS, INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
+from .events import CHECKOUT, CHECKOUT_CORRECTIONS, INTERNAL_TYPES, Category, Event
+from .spend import is_subtracted
 from .validation import Draft
 
 FIELD = "correctionOf"
@@ -72,4 +73,4 @@ def find_kept_points(event: Event, original: Event) -> Problem | None:
 def is_opposite(correction: Draft | Event, original: Event) -> bool:
     """Return whether both are transactions, of which exactly one subtracts from sums of spend."""
     are_transactions = correction.category is original.category is Category.TRANSACTION
-    return are_transactions and (correction.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)
+    return are_transactions and is_subtracted(correction.type) is not is_subtracted(original.type)

@@ -10,7 +10,6 @@ from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
-from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 from app.domain.values.path_values import PathValues
 from app.domain.values.paths import Steps, iter_values
@@ -132,10 +131,6 @@ CHECKOUT_CORRECTIONS = frozenset({CHECKOUT_UPDATE, CHECKOUT_REJECT})
 CHECKOUT_INCREASED, CHECKOUT_DECREASED = "checkout_increased", "checkout_decreased"
 """Types of the differences that the walk makes for such a correction. They count in spend."""
 CHECKOUT_DIFFERENCES = frozenset({CHECKOUT_INCREASED, CHECKOUT_DECREASED})
-SUBTRACTED_TYPES = frozenset({"refund", "credit", CHECKOUT_DECREASED})
-"""Types whose amount is stored positive and subtracts from sums of spend."""
-SPEND_CATEGORY = Category.TRANSACTION
-"""Category whose amounts are spend. The types in SUBTRACTED_TYPES subtract; all others of the category add."""
 
 DEFAULT_SOURCE = "api"
 FIELD_ROOTS = ("fields", "metadata", "holder")
@@ -217,7 +212,7 @@ class Event:
     """Recorded event.
 
     - `occurred_at`, `recorded_at`: instant that the client gave, and instant of the server.
-    - `amount`: never negative; see `signed_amount`.
+    - `amount`: never negative; `spend.py` has its sign in sums.
     - `correction_of`: id of the event that this one corrects.
     - `corrected_order`: instant and depth of the corrected event, see `order`. None for other events.
     - `historical`: recorded by an import.
@@ -330,15 +325,3 @@ class Event:
     def home_pass_id(self) -> str:
         """The id of the pass that the event was recorded on. After a merge, `pass_id` is that of the survivor."""
         return self.pass_id if self.move is None else self.move.home_pass_id
-
-    @property
-    def signed_amount(self) -> Decimal:
-        """The amount as it counts in sums of spend: negative for refunds and credits, 0 without an amount."""
-        if self.amount is None:
-            return ZERO
-        return signed(self.type, self.amount)
-
-
-def signed(event_type: str, amount: Decimal) -> Decimal:
-    """Return an amount as it counts in spend and in sums of amounts: negative for refunds and credits."""
-    return -amount if event_type in SUBTRACTED_TYPES else amount

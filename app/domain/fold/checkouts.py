@@ -23,6 +23,7 @@ from app.domain.events.events import (
     Event,
     Origin,
 )
+from app.domain.events.spend import signed_amount
 from app.domain.ids import checkout_difference_id
 from app.domain.rules.occurrences import is_of_merge
 from app.domain.rules.terms import net_amount
@@ -77,9 +78,9 @@ def _difference(walk: Walk, at_ms: int, root: str, cause: str, members: Sequence
     if checkout is None and not changes:
         return None
     example = checkout or changes[0]
-    present = ZERO if checkout is None else checkout.signed_amount
+    present = ZERO if checkout is None else signed_amount(checkout)
     for event in changes:
-        present = add(present, event.signed_amount)
+        present = add(present, signed_amount(event))
     total = ZERO if checkout is None else total_of(checkout, members)
     if total == present:
         return None

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Context, Decimal
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import CHECKOUT_CORRECTIONS, SPEND_CATEGORY, SUBTRACTED_TYPES, Event
+from app.domain.events.events import Event
 from app.domain.events.points_expiry import PointsExpiry
+from app.domain.events.spend import SPEND_CATEGORY, has_sign, is_subtracted, signed_amount
 from app.domain.values.decimals import ZERO, add_exactly, plain
 from app.domain.values.instants import DAY_MS
 from app.domain.values.periods import days_end_ms, period_end_ms
@@ -198,17 +199,17 @@ def net_amount(event: Event, family: Iterable[Event]) -> Decimal | None:
         return None
     members = list(family)
     total = signed_net(event, members, frozenset({event.id}))
-    return -total if event.type in SUBTRACTED_TYPES else total
+    return -total if is_subtracted(event.type) else total
 
 
 def signed_net(event: Event, family: list[Event], seen: frozenset[str]) -> Decimal:
     """Return the signed amount of an event with all its corrections, without those in `seen`."""
-    total = event.signed_amount
+    # A rule may ask for the new total that an update of a checkout has, although the total changes no spend.
+    total = signed_amount(event) if has_sign(event.type) else event.amount or ZERO
     for each in family:
-        # An update or a reject of a checkout counts by the difference that the walk makes for it. Only transactions take
-        # back or add money: a visit that names a purchase as corrected changes its points, not its amount.
-        is_money = each.category is SPEND_CATEGORY and each.type not in CHECKOUT_CORRECTIONS
-        is_counted = is_money and each.id not in seen
+        # Only transactions take back or add money: a visit that names a purchase as corrected changes its points, not its
+        # amount.
+        is_counted = each.category is SPEND_CATEGORY and has_sign(each.type) and each.id not in seen
         if is_counted and each.correction_of == event.id and each.currency == event.currency:
             total = add_exactly(total, signed_net(each, family, seen | {each.id}))
     return total

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.domain.events.events import SPEND_CATEGORY, Category, Event
+from app.domain.events.events import Category, Event
+from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.values.decimals import ZERO, add
 
 AggregateKey = tuple[str, str | None]

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
+from app.domain.events.spend import signed_amount
 from app.domain.values.conditions import check_steps
 from app.domain.values.decimals import ZERO, add_exactly, average
 from app.domain.values.paths import iter_numbers, split_path
@@ -95,7 +96,7 @@ class Aggregation:
         if self.field == AMOUNT:
             if event.amount is None:
                 return []
-            return [event.amount if self.gross or self.function is not Function.SUM else event.signed_amount]
+            return [signed_amount(event, gross=self.gross) if self.function is Function.SUM else event.amount]
         if self.field == POINTS:
             return [event.points] if event.points else []
         if self.field is not None:

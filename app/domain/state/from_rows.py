@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from app.domain.events.events import INTERNAL_TYPES, signed
+from app.domain.events.events import INTERNAL_TYPES
+from app.domain.events.spend import SPEND_CATEGORY, signed
 
 from .aggregates import Aggregate, AggregateKey, Aggregates
 from .measures import FirstAndLast, Measure, MeasureKind, State, Total
@@ -19,8 +20,14 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
     """
     state: State | None = None
     weight: Weight | None
+    is_sum = measure.kind is None and not measure.is_span and measure.summed_field is not None
+    sums_spend = is_sum and set(measure.filter.categories) == {SPEND_CATEGORY}
     for (kind, currency), row in rows_of(measure, aggregates, made):
-        if kind in INTERNAL_TYPES or not measure.may_match(kind, row.category, currency):
+        # Clients may send a type with different categories. The row knows which part of its sum is spend.
+        is_spend = sums_spend and row.spent != 0
+        if kind in INTERNAL_TYPES or not measure.may_match(
+            kind, SPEND_CATEGORY if is_spend else row.category, currency
+        ):
             continue
         if measure.kind is not None:
             weight = _row_weight(measure.kind, row)
@@ -32,7 +39,8 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
                 first, last = min(first, state.first_ms), max(last, state.last_ms)
             state = FirstAndLast(first, last)
         else:
-            weight = row.count if measure.summed_field is None else signed(kind, row.sum)
+            total = row.spent if sums_spend else row.sum
+            weight = row.count if measure.summed_field is None else signed(kind, total)
             state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
 

@@ -22,6 +22,7 @@ from functools import cached_property, reduce
 from hashlib import blake2b
 
 from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event
+from app.domain.events.spend import signed_amount
 from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import add_exactly
 from app.domain.values.paths import Steps, split_path
@@ -245,7 +246,7 @@ class Measure:
         if self.summed_field is None:
             return 1
         if self.summed_field == "amount":
-            return event.signed_amount
+            return signed_amount(event)
         if self.summed_field == "points":
             return event.points
         if self.summed_field in (EARNED, SPENT):

@@ -7,28 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import (
-    CHECKOUT,
-    CHECKOUT_DIFFERENCES,
-    CHECKOUT_REJECT,
-    INTERNAL_TYPES,
-    SPEND_CATEGORY,
-    SUBTRACTED_TYPES,
-    Category,
-    signed,
-)
-from app.domain.values.decimals import ZERO, add, average
+from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category
+from app.domain.events.spend import SPEND_CATEGORY
+from app.domain.values.decimals import average
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
 from .aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
-
-ORDERS = {"purchase": 1, CHECKOUT: 1, CHECKOUT_REJECT: -1}
-"""Types that change the number of orders, and by how much."""
+from .spend import SpendPart, SpendRow, sum_spend
 
 
 class Period(StrEnum):
@@ -58,22 +49,6 @@ class TypeRow:
     max: Decimal | None
     first_ms: int
     last_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpendRow:
-    """Spend in one currency: the amounts of all transactions, that is, of events of the category TRANSACTION.
-
-    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions; a checkout has the total
-    that its last correction gave. `net` is `gross` less `refunded`. `orders` is the number of purchases and checkouts, less
-    rejects.
-    """
-
-    currency: str
-    gross: Decimal
-    refunded: Decimal
-    net: Decimal
-    orders: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +97,7 @@ def build_statistics(
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
         by_type=tuple(rows),
-        spend=tuple(_iter_spend([(recorded, True), (by_walks, False)])),
+        spend=tuple(sum_spend(chain(_iter_parts(recorded, are_orders=True), _iter_parts(by_walks, are_orders=False)))),
     )
 
 
@@ -143,26 +118,11 @@ def _join(one: Aggregates, other: Aggregates) -> dict[AggregateKey, Aggregate]:
     return joined
 
 
-def _iter_spend(parts: Iterable[tuple[Aggregates, bool]]) -> Iterable[SpendRow]:
-    """Return the spend of rows by currency. The flag says whether the events of the rows count as orders."""
-    by_currency: dict[str, SpendRow] = {}
-    rows = ((key, row, has_orders) for aggregates, has_orders in parts for key, row in aggregates.items())
-    for (kind, currency), row, has_orders in rows:
-        # A row whose events are no transactions has nothing spent; a row of free purchases has orders.
-        orders = row.count * ORDERS.get(kind, 0) if has_orders else 0
-        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent and not orders):
-            continue
-        before = by_currency.get(currency, SpendRow(currency, ZERO, ZERO, net=ZERO, orders=0))
-        amount = signed(kind, row.spent)
-        is_refunded = kind in SUBTRACTED_TYPES and kind not in CHECKOUT_DIFFERENCES
-        by_currency[currency] = SpendRow(
-            currency,
-            gross=before.gross if is_refunded else add(before.gross, amount),
-            refunded=add(before.refunded, row.spent) if is_refunded else before.refunded,
-            net=add(before.net, amount),
-            orders=before.orders + orders,
-        )
-    return (by_currency[currency] for currency in sorted(by_currency))
+def _iter_parts(aggregates: Aggregates, *, are_orders: bool) -> Iterable[SpendPart]:
+    """Yield what rows add to spend. `are_orders` is False for events that walks made."""
+    for (kind, currency), row in aggregates.items():
+        count = row.count if are_orders else 0
+        yield SpendPart(kind, currency, row.spent, count=count, is_transaction=row.category is SPEND_CATEGORY)
 
 
 def period_of(now: datetime, period: Period, zone: ZoneInfo, week_start: int) -> tuple[datetime, datetime]:

@@ -23,7 +23,9 @@ describe_enum(
     "AggregateFunction",
     {
         "COUNT": "Number of events.",
-        "SUM": "Exact sum of the field. In a sum of amounts, refunds and credits subtract unless `gross` is true.",
+        "SUM": "Exact sum of the field. In a sum of amounts, refunds and credits subtract unless `gross` is true, and the "
+        "new totals of checkouts add nothing: what they change is a transaction of its own. With the category "
+        "`TRANSACTION`, the sum is the spend of `Pass.statistics`.",
         "AVG": "Average of the values of the field, rounded half-even to 6 decimal places. "
         "Amounts count as recorded: refunds are positive.",
         "MIN": "Least value of the field. Amounts count as recorded: refunds are positive.",
@@ -149,5 +151,6 @@ class AggregateInput:
     )
     gross: bool = strawberry.field(
         default=False,
-        description="Whether refunds and credits add to a sum of amounts instead of subtracting. Default: false.",
+        description="Whether refunds and credits add to a sum of amounts instead of subtracting. A checkout "
+        "counts with its last total in both sums. Default: false.",
     )

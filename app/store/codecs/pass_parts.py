@@ -9,7 +9,8 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.activities import Entry
-from app.domain.events.events import SPEND_CATEGORY, Category
+from app.domain.events.events import Category
+from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates

@@ -15,11 +15,10 @@ from app.domain.events.events import (
     CHECKOUT_DIFFERENCES,
     INTERNAL_TYPES,
     RULE_CHANNEL,
-    SPEND_CATEGORY,
-    SUBTRACTED_TYPES,
     Category,
     Event,
 )
+from app.domain.events.spend import GROSS_SIGNS, NET_SIGNS, SPEND_CATEGORY
 from app.domain.passes.passes import Pass
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 from app.domain.state.aggregations import (
@@ -198,10 +197,12 @@ def _operand(aggregation: Aggregation) -> Any:
     assert aggregation.field is not None
     assert not aggregation.field.startswith(METADATA)
     number = f"${aggregation.field}"
-    if aggregation.field != AMOUNT or aggregation.function is not Function.SUM or aggregation.gross:
+    if aggregation.field != AMOUNT or aggregation.function is not Function.SUM:
         return number
-    negated = {"$multiply": [number, Decimal128("-1")]}
-    return {"$cond": [{"$in": ["$type", sorted(SUBTRACTED_TYPES)]}, negated, number]}
+    signs = GROSS_SIGNS if aggregation.gross else NET_SIGNS
+    zero, negated = Decimal128("0"), {"$multiply": [number, Decimal128("-1")]}
+    without = {"$cond": [{"$in": ["$type", [kind for kind, sign in signs.items() if sign == 0]]}, zero, number]}
+    return {"$cond": [{"$in": ["$type", [kind for kind, sign in signs.items() if sign == -1]]}, negated, without]}
 
 
 def _aggregate_from_doc(doc: Doc) -> Aggregate:

@@ -16,6 +16,7 @@ from app.domain.events.events import (
     RULE_FIRED,
     Event,
 )
+from app.domain.events.spend import signed_amount
 from app.domain.rules.effects import AwardPoints, DeductPoints, Effect, Rounding
 from app.domain.rules.rules import OnCorrection, RuleVersion
 from app.domain.rules.triggers import EventTrigger
@@ -114,7 +115,7 @@ def _check_checkouts(counted: Sequence[Event]) -> None:
                 continue
             total = last.amount if last.type == CHECKOUT_UPDATE else Decimal(0)
         present = (checkout.amount or Decimal(0)) + sum(
-            (event.signed_amount for event in family if event.type in CHECKOUT_DIFFERENCES), Decimal(0)
+            (signed_amount(event) for event in family if event.type in CHECKOUT_DIFFERENCES), Decimal(0)
         )
         assert present == total, (checkout.id, present, total)
 

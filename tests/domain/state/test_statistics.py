@@ -11,7 +11,8 @@ import pytest
 
 from app.domain.events.events import PASS_UPDATED, TYPES, Category, Event, Origin
 from app.domain.state.aggregates import fold_events
-from app.domain.state.statistics import Period, SpendRow, Statistics, build_statistics, period_of
+from app.domain.state.spend import SpendRow
+from app.domain.state.statistics import Period, Statistics, build_statistics, period_of
 from app.domain.values.decimals import ZERO
 
 BERLIN = ZoneInfo("Europe/Berlin")

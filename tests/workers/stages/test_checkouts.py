@@ -15,7 +15,8 @@ from app.commands.passes.removals import remove_events
 from app.commands.rules.rules import create_rule
 from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
-from app.domain.state.statistics import SpendRow, build_statistics
+from app.domain.state.spend import SpendRow
+from app.domain.state.statistics import build_statistics
 from app.domain.values.instants import format_instant
 from tests.business import Business
 
