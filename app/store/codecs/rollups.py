@@ -1,0 +1,216 @@
+"""Contents of rollups as documents with binary columns, and back.
+
+A document holds one event type, or one part of it: at most `ROWS_PER_PART` rows. Each column holds one number for each
+cell of all rows, one after the other. A column has the narrowest width into which its numbers fit. Amounts and points are
+whole numbers of the smallest unit that the row needs, so a row stores one scale for each of both. They may be of any size.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import accumulate, pairwise
+from typing import Any
+
+from bson import Binary
+
+from app.domain.events.events import Category
+from app.domain.rollups.building import Content
+from app.domain.rollups.levels import Level
+from app.domain.rollups.rows import CountedRow, RowKey, Totals
+from app.domain.values.decimals import WIDE, ZERO
+from app.store.mongo.queries import Doc
+
+ROWS_PER_PART = 500
+"""Rows that one document holds. With 96 cells of eight 64-bit numbers each, it has about 3 MB of the allowed 16 MB."""
+_WIDTHS = "bhiq"
+"""Type codes of signed numbers of 1, 2, 4 and 8 bytes."""
+_SAME, _TEXT = "=", "T"
+"""Codes of a column in which all numbers are the same, and of one with a number that is wider than 8 bytes."""
+_BITS = {"b": 7, "h": 15, "i": 31, "q": 63}
+
+
+def content_id(workspace_id: str, level: Level, start_ms: int, *, token: int, event_type: str, part: int) -> str:
+    """Return the id of the document that holds one part of an event type."""
+    return f"{head_id(workspace_id, level, start_ms)}|{token}|{event_type}|{part}"
+
+
+def head_id(workspace_id: str, level: Level, start_ms: int) -> str:
+    """Return the id of the head of a period, which says whether it is dirty and which content is valid."""
+    return f"{workspace_id}|{level.value}|{start_ms}"
+
+
+def parts_of(content: Content) -> list[tuple[str, int]]:
+    """Return the event types of a content with the number of documents that hold each, as a head stores them."""
+    return [(event_type, -(-len(content[event_type]) // ROWS_PER_PART)) for event_type in sorted(content)]
+
+
+def content_to_docs(content: Content, workspace_id: str, level: Level, start_ms: int, *, token: int) -> list[Doc]:
+    """Return the documents that hold a content under a token. The same content gives the same documents."""
+    docs: list[Doc] = []
+    for event_type in sorted(content):
+        rows = sorted(content[event_type].items(), key=lambda row: _order(row[0]))
+        for part, first in enumerate(range(0, len(rows), ROWS_PER_PART)):
+            key = content_id(workspace_id, level, start_ms, token=token, event_type=event_type, part=part)
+            columns = _columns_of(rows[first : first + ROWS_PER_PART])
+            docs.append({"_id": key, "workspace": workspace_id, "type": event_type, **columns})
+    return docs
+
+
+def rows_from_docs(
+    docs: Iterable[Mapping[str, Any]], level: Level, start_ms: int, *, cuts: Sequence[int] = ()
+) -> Iterator[CountedRow]:
+    """Return the rows of documents of one period, in no particular order.
+
+    `cuts`, ascending, are numbers of cells at which rows begin: what lies between two cuts becomes one row, which begins at
+    the earlier one. Cells before the first cut, and from the last one on, are left out. Without cuts, each cell is a row.
+    Adding cells up here is about ten times as fast as adding up rows.
+    """
+    for doc in docs:
+        columns = {name: _unpack(doc[name]) for name in _COLUMNS}
+        ends = [0, *accumulate(doc["cells"])]
+        for index, (first, end) in enumerate(pairwise(ends)):
+            key, scales = _key_from_doc(doc["keys"][index]), doc["scales"][index]
+            for low, high, number in _groups(columns["cell"], first, end, cuts):
+                totals = _totals_between(columns, low, high, scales)
+                yield CountedRow(start_ms + number * level.cell_ms, doc["type"], key, totals=totals)
+
+
+_COLUMNS = ("cell", "n", "sum", "has", "min", "max", "pn", "psum", "pmin", "pmax")
+"""Columns: number of the cell, count, sum, whether there are amounts, extremes; then the same of the points."""
+
+
+def _columns_of(rows: Sequence[tuple[RowKey, Mapping[int, Totals]]]) -> Doc:
+    numbers: dict[str, list[int]] = {name: [] for name in _COLUMNS}
+    scales: list[list[int]] = []
+    for _, cells in rows:
+        ordered = sorted(cells.items())
+        amounts = _scale(ordered, lambda totals: (totals.sum, totals.min, totals.max))
+        points = _scale(ordered, lambda totals: (totals.points_sum, totals.points_min, totals.points_max))
+        scales.append([amounts, points])
+        for number, totals in ordered:
+            values = (
+                number,
+                totals.count,
+                _units(totals.sum, amounts),
+                int(totals.min is not None),
+                _units(totals.min, amounts),
+                _units(totals.max, amounts),
+                totals.points_count,
+                _units(totals.points_sum, points),
+                _units(totals.points_min, points),
+                _units(totals.points_max, points),
+            )
+            for name, value in zip(_COLUMNS, values, strict=True):
+                numbers[name].append(value)
+    return {
+        "keys": [_key_to_doc(key) for key, _ in rows],
+        "cells": [len(cells) for _, cells in rows],
+        "scales": scales,
+        **{name: _pack(column) for name, column in numbers.items()},
+    }
+
+
+def _totals_between(columns: Mapping[str, Sequence[int]], low: int, high: int, scales: Sequence[int]) -> Totals:
+    """Return the totals of the cells of one row from the index `low` to before `high`."""
+    amounts, points = scales
+    part = {name: columns[name][low:high] for name in _COLUMNS}
+    points_count = sum(part["pn"])
+    least, greatest = _extremes(part["min"], part["max"], part["has"], amounts)
+    fewest, most = _extremes(part["pmin"], part["pmax"], part["pn"], points) if points_count else (None, None)
+    return Totals(
+        count=sum(part["n"]),
+        sum=_decimal(sum(part["sum"]), amounts),
+        min=least,
+        max=greatest,
+        points_count=points_count,
+        points_sum=_decimal(sum(part["psum"]), points),
+        points_min=fewest,
+        points_max=most,
+    )
+
+
+def _extremes(
+    least: Sequence[int], greatest: Sequence[int], has: Sequence[int], scale: int
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return the extremes of the cells that have any."""
+    if not all(has):
+        least = [value for value, flag in zip(least, has, strict=True) if flag]
+        greatest = [value for value, flag in zip(greatest, has, strict=True) if flag]
+    return (_decimal(min(least), scale), _decimal(max(greatest), scale)) if least else (None, None)
+
+
+def _groups(cells: Sequence[int], first: int, end: int, cuts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Return the groups of a row's cells: first index, index behind the last one, and number of the cell at its begin."""
+    if not cuts:
+        for index in range(first, end):
+            yield index, index + 1, cells[index]
+        return
+    low = bisect_left(cells, cuts[0], first, end)
+    for begin, stop in pairwise(cuts):
+        high = bisect_left(cells, stop, low, end)
+        if high > low:
+            yield low, high, begin
+        low = high
+
+
+def _scale(cells: Sequence[tuple[int, Totals]], values: Callable[[Totals], Iterable[Decimal | None]]) -> int:
+    """Return the exponent of the smallest unit that the values of a row need, at most 0."""
+    found = (value.as_tuple().exponent for _, totals in cells for value in values(totals) if value is not None)
+    return min(0, *(exponent for exponent in found if isinstance(exponent, int)))
+
+
+def _units(value: Decimal | None, scale: int) -> int:
+    return 0 if value is None else int(value.scaleb(-scale, context=WIDE))
+
+
+def _decimal(units: int, scale: int) -> Decimal:
+    return Decimal(units).scaleb(scale, context=WIDE) if units or scale else ZERO
+
+
+def _pack(numbers: Sequence[int]) -> Binary:
+    """Return a column: one byte for its code, then its numbers."""
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return Binary(f"{_SAME}{low} {len(numbers)}".encode())
+    bits = max(high.bit_length(), (~low).bit_length() if low < 0 else 0)
+    for code in _WIDTHS:
+        if bits <= _BITS[code]:
+            column = array(code, numbers)
+            if sys.byteorder == "big":
+                column.byteswap()
+            return Binary(code.encode() + column.tobytes())
+    return Binary(f"{_TEXT}{' '.join(map(str, numbers))}".encode())
+
+
+def _unpack(stored: bytes) -> Sequence[int]:
+    code, rest = chr(stored[0]), stored[1:]
+    if code == _SAME:
+        value, count = rest.split()
+        return [int(value)] * int(count)
+    if code == _TEXT:
+        return [int(number) for number in rest.split()]
+    column = array(code)
+    column.frombytes(rest)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
+
+
+def _key_to_doc(key: RowKey) -> list[object]:
+    """Return the fields of a key. Most keys have no dimension, and store no fields for it."""
+    fields: list[object] = [key.source, key.category.value, key.currency, key.made]
+    return fields if key.dimension is None else [*fields, key.dimension, key.value]
+
+
+def _key_from_doc(stored: Sequence[Any]) -> RowKey:
+    source, category, currency, made, *dimension = stored
+    key = RowKey(source, Category.of_stored(category), currency, made=made)
+    return key._replace(dimension=dimension[0], value=dimension[1]) if dimension else key
+
+
+def _order(key: RowKey) -> tuple[str, ...]:
+    return tuple("" if field is None else f"={field}" for field in key)
