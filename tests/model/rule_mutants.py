@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.domain import ids
-from app.domain.fold import advance, derived, families, instant, retries
+from app.domain.fold import advance, families, instant, replaying, retries
 from app.domain.passes import profiles
 from app.domain.passes.passes import Pass
 from app.domain.rules import made
@@ -154,10 +154,10 @@ RULE_MUTANTS = (
     Mutant(
         name="change of a list by a rule does not survive a rebuild",
         owner=profiles,
-        function="rebuild_profile",
-        old="if event.type in FIELD_EVENTS",
-        new="if event.type in FIELD_EVENTS and not event.is_made",
-        also=(derived,),
+        function="replay_profile",
+        old="event.type in FIELD_EVENTS",
+        new="event.type in FIELD_EVENTS and not event.is_made",
+        also=(replaying,),
         runs=LATE,
     ),
 )

@@ -13,15 +13,8 @@ from datetime import datetime
 from app.domain.events.events import INSTALLED, RULE_FIRED, Event
 from app.domain.events.ordering import is_made_here, sort_events
 from app.domain.passes.passes import Pass
-from app.domain.passes.profiles import (
-    FIELD_EVENTS,
-    UPDATES,
-    apply_field_event,
-    first_installation,
-    rebuild_profile,
-    rebuilds_profile,
-)
-from app.domain.state.accounts import points_account_of, rebuild_account
+from app.domain.passes.profiles import FIELD_EVENTS, UPDATES, apply_field_event, first_installation, rebuilds_profile
+from app.domain.state.accounts import points_account_of
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.from_rows import from_aggregates
@@ -34,6 +27,7 @@ from app.domain.values.instants import to_ms
 
 from .lacks import DataMissing
 from .prefetch import WindowPage, may_match
+from .replaying import Replays
 
 
 class Derived:
@@ -47,6 +41,8 @@ class Derived:
         # Without aggregates, nothing has counted in the pass yet.
         self._history = () if history is None and not card.has_counted else history
         self._applied: list[Event] = []
+        self._replays = Replays(card.initial_profile)
+        self._examined = 0
         # Events that counted during the walk, by the root of their family.
         self.families: dict[str, list[Event]] = {}
         self.removed_ids: set[str] = set()
@@ -131,24 +127,27 @@ class Derived:
             if event.type in UPDATES:
                 self.updated_at = max(self.updated_at, event.recorded_at)
             if not (event.is_made and is_made_here(event)) and rebuilds_profile(event, self._card.evaluated_until_ms):
-                self.profile = rebuild_profile(self._card.initial_profile, self.counted)
+                self.profile = self._replays.profile(self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)
 
-    def build_doubted(self) -> int:
-        """Build the states that late events put in doubt, once for all events of an instant.
+    def take_examined(self) -> int:
+        """Return the number of events of the history that were examined since the last call."""
+        examined = self._examined + self._replays.take_examined()
+        self._examined = 0
+        return examined
 
-        Return the number of events examined.
-        """
+    def build_doubted(self) -> None:
+        """Build the states that late events put in doubt, once for all events of an instant."""
         if not self._doubted:
-            return 0
+            return
         counted, doubted = self.counted, self._doubted
         self._doubted = {}
         for key, measure in doubted.items():
             state = measure.build(counted)
             if state is not None:
                 self.states[key] = state
-        return len(counted) * len(doubted)
+        self._examined += len(counted) * len(doubted)
 
     def pass_time(self, at_ms: int) -> tuple[list[ExpiredLot], list[Matured]]:
         """Let lots expire and pending points mature until `at_ms`, and return both."""
@@ -180,10 +179,12 @@ class Derived:
     def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
         """Rebuild all values at `at_ms`, from all events that count."""
         self._history, self._applied, self._doubted = counted, [], {}
+        self._replays.forget()
+        self._examined += len(counted)
         self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
         self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
         self.redeemed = count_redeemed(counted)
-        self.profile = rebuild_profile(self._card.initial_profile, counted)
+        self.profile = self._replays.profile(counted)
         self._first_installed_at = first_installation(self._aggregates, self._made_aggregates)
         self._recount_points(at_ms)
         self.states = {}
@@ -192,7 +193,7 @@ class Derived:
 
     def _recount_points(self, at_ms: int, *, is_first_visit: bool = False) -> None:
         lots_before = self.points_account.lots or {}
-        self.points_account, expired = rebuild_account(self.counted, at_ms)
+        self.points_account, expired = self._replays.account(self.counted, at_ms)
         # Report a lot only if its points were in the balance, or if it expires at this instant and is not reported yet.
         # A lot that had expired before its event was folded was never in the balance.
         reported = {lot.event_id for lot in self._expired_now}
@@ -203,19 +204,18 @@ class Derived:
         ]
         self._expired_by_recount += [replace(lot, balance=self.points_account.balance) for lot in to_report]
 
-    def begin_measure(self, measure: Measure, at_ms: int) -> int:
-        """Build the state of a measure that the pass did not store before, and return the number of events examined."""
-        examined: Sequence[Event] = ()
+    def begin_measure(self, measure: Measure, at_ms: int) -> None:
+        """Build the state of a measure that the pass did not store before."""
         if measure.can_use_aggregates:
             state = from_aggregates(measure, self.aggregates, self.made_aggregates)
         elif not may_match(measure, self.aggregates, self.made_aggregates):
             state = None
         else:
-            examined = self.counted
-            state = build_measure(measure, examined, at_ms)
+            counted = self.counted
+            self._examined += len(counted)
+            state = build_measure(measure, counted, at_ms)
         if state is not None:
             self.states[measure.key] = state
-        return len(examined)
 
     def drop_measures(self, keys: Iterable[str]) -> None:
         """Remove the states of measures that no definition uses any more."""

@@ -255,7 +255,8 @@ class Walk:
     def reach(self, at_ms: int) -> None:
         """Make an instant the last one that was visited: events leave their windows until then."""
         self.at_ms = at_ms
-        self.comparisons_left -= self.derived.build_doubted()
+        self.derived.build_doubted()
+        self.comparisons_left -= self.derived.take_examined()
         self.derived.expire_windows(self.active.windows, at_ms)
 
     def evaluate(self, step: Step) -> list[Transition]:
@@ -309,7 +310,7 @@ class Walk:
         self.derived.drop_measures(keys_before - self.active.measure_keys)
         for measure in self.active.measures:
             if measure.key not in keys_before:
-                self.comparisons_left -= self.derived.begin_measure(measure, at_ms)
+                self.derived.begin_measure(measure, at_ms)
 
     def _emit_transition(self, evaluated: Version, ended: Membership | None, step: Step) -> Transition:
         at_ms, context, version, is_member = step.at_ms, self.context(step.at_ms), step.version, ended is None

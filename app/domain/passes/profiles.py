@@ -20,6 +20,7 @@ from app.domain.events.events import (
     Event,
 )
 from app.domain.events.ordering import sort_events
+from app.domain.events.replays import Replay
 from app.domain.state.aggregates import Aggregates
 from app.domain.values.decimals import ZERO, add_exactly, canonical, read_number, subtract_exactly
 from app.domain.values.instants import from_ms
@@ -120,6 +121,14 @@ def rebuild_profile(initial: Profile, events: Iterable[Event]) -> Profile:
     for event in sort_events(event for event in events if event.type in FIELD_EVENTS):
         profile = apply_field_event(profile, event)
     return profile
+
+
+def replay_profile(initial: Profile, events: Iterable[Event]) -> Replay[Profile]:
+    """Return the replay of the profile that `rebuild_profile` returns, from the initial one and all events that count."""
+    return Replay(
+        events, initial, count=apply_field_event, copy=lambda profile: profile,
+        is_relevant=lambda event: event.type in FIELD_EVENTS,
+    )  # fmt: skip
 
 
 def first_installation(*aggregates: Aggregates) -> datetime | None:

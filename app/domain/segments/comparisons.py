@@ -10,7 +10,10 @@ from .pass_criteria import PassCriterion
 from .sequences import SequenceCriterion
 
 MAX_WALK_COMPARISONS = 50_000
-"""Comparisons after which a walk stops, about 50 ms. The next round continues where the walk stopped."""
+"""Comparisons after which a walk stops, about 50 ms. The next round continues where the walk stopped.
+
+An event that a late event makes the walk examine again counts as one comparison.
+"""
 
 SEARCH_COMPARISONS = 20
 """Comparisons that a CONTAINS counts as. A search through the longest text takes up to 0.1 ms, others take 1 us."""

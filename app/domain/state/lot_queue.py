@@ -26,6 +26,14 @@ class LotQueue:
         self._rolling.sort()
         self._idle.sort()
 
+    def copy(self) -> LotQueue:
+        """Return a copy that later changes leave as it was."""
+        other = LotQueue(None)
+        if self.lots is not None:
+            other.lots = other._copied = dict(self.lots)
+        other._fixed, other._rolling, other._idle = list(self._fixed), list(self._rolling), list(self._idle)
+        return other
+
     def begin(self) -> None:
         """Note that an event had an end: from now on, the order of events matters, even if it leaves no lot."""
         if self.lots is None:

@@ -61,6 +61,18 @@ class PointsAccount:
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
         self._awards = 0
 
+    def copy(self) -> PointsAccount:
+        """Return a copy that later changes leave as it was."""
+        other = PointsAccount(self.balance, active_ms=self._active_ms, pending=self.pending)
+        other._queue, other._awards = self._queue.copy(), self._awards
+        other._awarded, other._lapsed, other._reversed = dict(self._awarded), dict(self._lapsed), dict(self._reversed)
+        other._takes, other._unlimited = dict(self._takes), dict(self._unlimited)
+        return other
+
+    def note_activity(self, at_ms: int) -> None:
+        """Note that the customer was active at an instant. Events without points that were not counted leave it out."""
+        self._active_ms = max(self._active_ms, at_ms)
+
     @property
     def lots(self) -> Lots | None:
         """The lots by key; None as long as no counted event had an end."""
