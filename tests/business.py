@@ -99,15 +99,15 @@ class Business:
         return sorted(card.external_id for card in page.items)
 
 
-async def open_business(resources: Resources, clock: FixedClock, name: str = "Kiosk") -> Business:
+async def open_business(resources: Resources, clock: FixedClock, name: str = "Kiosk", **options: str) -> Business:
     """Create a workspace in a database; create the database too, unless this process did so before."""
     await create_database(resources.settings.mongodb_uri, resources.db)
-    return await create_business(resources, clock, name)
+    return await create_business(resources, clock, name, **options)
 
 
-async def create_business(resources: Resources, clock: FixedClock, name: str) -> Business:
-    """Create one more workspace in the same database."""
-    profile, _ = await create_workspace(resources, name)
+async def create_business(resources: Resources, clock: FixedClock, name: str, **options: str) -> Business:
+    """Create one more workspace in the same database, with the currency and the time zone of the options."""
+    profile, _ = await create_workspace(resources, name, **options)  # type: ignore[arg-type]
     actor = Actor(profile.id, "key_test", "test", scopes=frozenset(SCOPES))
     return Business(Context(resources.workspace(profile.id), actor, resources), Worker.on(resources), clock)
 

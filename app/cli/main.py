@@ -25,6 +25,7 @@ from .import_ import import_
 from .keys import key
 from .migrate import migrate
 from .parked import parked
+from .reports.report import report
 from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
@@ -56,6 +57,10 @@ def main() -> None:
       punchcard export events           write all events to a file
 
     \b
+    Look at what the business did in a month:
+      punchcard report --month 2026-01
+
+    \b
     Run API processes and workers on your own MongoDB and Redis:
       MONGODB_URI=… REDIS_URL=… punchcard migrate
       MONGODB_URI=… REDIS_URL=… punchcard api --port 8001
@@ -76,6 +81,7 @@ main.add_command(truncate)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)
+main.add_command(report)
 main.add_command(key)
 
 

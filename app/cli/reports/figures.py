@@ -1,0 +1,59 @@
+"""Figures as an owner reads them: numbers with thousands, money with its currency, and changes in percent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from app.domain.values.currencies import minor_units
+from app.domain.values.decimals import WIDE_ROUNDED
+
+NO_VALUE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Figure of a month and of the month before, with its name. `currency` is None for a count."""
+
+    name: str
+    value: Decimal
+    before: Decimal
+    currency: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The value, as an owner reads it."""
+        return show(self.value, self.currency)
+
+    @property
+    def text_before(self) -> str:
+        """The value of the month before."""
+        return show(self.before, self.currency)
+
+    @property
+    def change(self) -> str:
+        """The change since the month before, such as "+12 %". Of nothing, there is no change in percent."""
+        if self.value == self.before:
+            return "±0 %"
+        if self.before <= 0:
+            return NO_VALUE
+        ratio = WIDE_ROUNDED.divide(self.value - self.before, self.before)
+        return f"{_rounded(ratio * 100, 1 if abs(ratio) < Decimal('0.1') else 0):+,} %"
+
+    @property
+    def direction(self) -> str:
+        """Whether the figure went "up" or "down", or stayed the "same"."""
+        return "up" if self.value > self.before else "down" if self.value < self.before else "same"
+
+
+def show(value: Decimal, currency: str | None = None) -> str:
+    """Return a count such as "1,234", or an amount with the decimal places of its currency, such as "1,234.50 EUR"."""
+    if currency is None:
+        return f"{value:,f}"
+    places = minor_units(currency)
+    return f"{value if places is None else _rounded(value, places):,f} {currency}"
+
+
+def _rounded(value: Decimal, places: int) -> Decimal:
+    rounded = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN, context=WIDE_ROUNDED)
+    return rounded if rounded else abs(rounded)

@@ -1,0 +1,80 @@
+"""The report as one HTML page, which loads nothing and runs no script."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+
+from liquid import Environment
+from liquid.template import BoundTemplate
+from markupsafe import Markup
+
+from .charts import draw_bars, draw_columns
+from .figures import show
+from .reading import MonthReport
+
+SEGMENTS_DRAWN = 20
+"""Segments with a bar; the table below the bars lists all of them."""
+
+
+def write_page(report: MonthReport) -> str:
+    """Return the page. Every text of the workspace is escaped."""
+    return _template().render(
+        report=_texts(report),
+        figures=[
+            {"name": each.name, "value": each.text, "before": each.text_before, "change": each.change,
+             "direction": each.direction}
+            for each in report.figures
+        ],
+        revenue=_revenue(report),
+        types=[
+            {"type": row.type, "count": row.figure.text, "before": row.figure.text_before, "change": row.figure.change}
+            for row in report.types
+        ],
+        customers=[
+            {"name": row.name or row.external_id, "id": row.external_id, "spend": show(row.spend, report.currency),
+             "transactions": f"{row.transactions:,}"}
+            for row in report.customers
+        ],
+        segments=[
+            {"name": row.name, "now": f"{row.now:,}", "at_end": f"{row.at_end:,}", "entered": f"{row.entered:,}",
+             "left": f"{row.left:,}"}
+            for row in report.segments
+        ],
+        sizes=_sizes(report),
+    )  # fmt: skip
+
+
+def _texts(report: MonthReport) -> dict[str, object]:
+    return {
+        "workspace": report.workspace,
+        "title": report.title,
+        "before": report.title_before,
+        "currency": report.currency,
+        "timezone": report.timezone,
+        "as_of": f"{report.as_of:%Y-%m-%d %H:%M} UTC",
+        "has_events": not report.is_empty,
+        "over": report.is_over,
+        "exact": report.exact,
+    }
+
+
+def _revenue(report: MonthReport) -> Markup | None:
+    if not any(value for _, value in report.days):
+        return None
+    bars = [(str(day.day), f"{day:%A}, {day.day} {day:%B}", value) for day, value in report.days]
+    return Markup(draw_columns("revenue", bars, lambda value: show(value, report.currency)))
+
+
+def _sizes(report: MonthReport) -> Markup | None:
+    if not any(row.now for row in report.segments):
+        return None
+    bars = [(row.name, row.name, Decimal(row.now)) for row in report.segments[:SEGMENTS_DRAWN]]
+    return Markup(draw_bars("sizes", bars, show))
+
+
+@cache
+def _template() -> BoundTemplate:
+    text = (files(__package__) / "month.html.liquid").read_text(encoding="utf-8")
+    return Environment(autoescape=True).from_string(text)
