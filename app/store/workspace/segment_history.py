@@ -147,7 +147,11 @@ class SegmentHistory(WorkspaceQueries):
         if not ids:
             return False
         workspaces = dict.fromkeys(ids, self._workspace_id) if self._is_sharded else None
-        await update_by_ids(self._collection, ids, change, where={}, in_chunk=self._in_chunk, workspace_ids=workspaces)
+        # An erasure may have taken the pass out since the read: it must not come back.
+        where = {"pass": pass_id}
+        await update_by_ids(
+            self._collection, ids, change, where=where, in_chunk=self._in_chunk, workspace_ids=workspaces
+        )
         return True
 
     async def _answer_for(self, pass_ids: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -15,6 +16,7 @@ from app.store.operations.history_check import HistoryCheck
 from app.store.operations.restored import Restoration
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
+from app.store.workspace import segment_history
 from app.store.workspace.segment_history import SegmentHistory
 from tests.business import Business, bought_within, purchases
 from tests.crashes import Crash
@@ -130,6 +132,48 @@ async def test_survivor_answers_for_a_merged_pass_and_nobody_for_an_erased_one(
     await business.ctx.workspace.history.follow(await business.ctx.workspace.activities.last_pos())
     await check(business)
     assert {doc.get("pass") for doc in await db["intervals"].find({}).to_list(None)} == answering
+
+
+async def test_erased_survivor_does_not_come_back_with_a_merge_that_ends_later(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an election, the erasure may not see that a merged pass leads to the erased one."""
+    monkeypatch.setattr("workers.stages.erase.CACHE_EXPIRY_SECONDS", 0.0)
+    await enter_and_leave(business)
+    ids = await business.ctx.workspace.passes.ids_of(["p1", "p2"])
+    await merge_passes(business.ctx, ids["p1"], ids["p2"])
+    with monkeypatch.context() as interrupted:
+        # The erasure below ends while the merge waits.
+        interrupted.setattr("workers.stages.merge.merge_once", AsyncMock(return_value=False))
+        await business.run_worker()
+        await erase_pass(business.ctx, pass_id=ids["p1"])
+        interrupted.setattr(business.worker.merge_queries, "aliases", AsyncMock(return_value=[]))
+        await business.run_worker()
+    await business.run_worker()
+    answering = {doc.get("pass") for doc in await business.ctx.resources.db["intervals"].find({}).to_list(None)}
+    assert answering.isdisjoint(ids.values())
+    await check(business)
+
+
+async def test_slow_merge_does_not_bring_an_erased_pass_back(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker ends the merge, and the erasure follows, between the read and the write of a slow one."""
+    await enter_and_leave(business)
+    ids = await business.ctx.workspace.passes.ids_of(["p1", "p2"])
+    history = business.ctx.workspace.history
+    update = segment_history.update_by_ids
+
+    async def update_late(*args: Any, **options: Any) -> None:
+        monkeypatch.setattr(segment_history, "update_by_ids", update)
+        await history.move(ids["p2"], ids["p1"])
+        await history.erase([ids["p1"]])
+        await update(*args, **options)
+
+    monkeypatch.setattr(segment_history, "update_by_ids", update_late)
+    await history.move(ids["p2"], ids["p1"])
+    answering = {doc.get("pass") for doc in await business.ctx.resources.db["intervals"].find({}).to_list(None)}
+    assert answering.isdisjoint(ids.values())
 
 
 async def test_log_is_not_truncated_before_its_transitions_are_written(business: Business) -> None:
