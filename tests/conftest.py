@@ -117,10 +117,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Let the folders of tests lie in memory if it has room, unless a variable names another folder. Keep bytecode."""
+    """Keep bytecode and the order of sets, and let folders of tests lie in memory if there is room.
+
+    Variables that are set already stay as they are.
+    """
     # Each process that a test starts would compile all modules again, which takes 0.4 s. Git ignores the bytecode.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # The processes that run the tests start later. A run of the model repeats only if sets have the same order in each.
+    os.environ.setdefault("PYTHONHASHSEED", "0")
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MIN_FREE_MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
