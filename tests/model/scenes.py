@@ -78,6 +78,12 @@ class Stage(World):
         at = await self.clock.now() + timedelta(minutes=30)
         await self.script.refund_step(str(self.batches), at, list(names or ("ann",)))(self.new_context())
 
+    async def refund_quarter(self, part: str) -> None:
+        """Refund a quarter of the last purchase of ann, half an hour from now. The part gives the refund its id."""
+        at = await self.clock.now() + timedelta(minutes=30)
+        step = self.script.refund_step(str(self.batches), at, ["ann"], part, divisors=(4,))
+        await step(self.new_context())
+
     async def define_deducting_segment(self) -> None:
         """Create a segment whose measure is built from the deductions in the history."""
         await self.script.define_deducting_step()(self.new_context())
@@ -573,6 +579,27 @@ async def refund_comes_before_the_events_of_the_merged_pass(stage: Stage) -> Non
     await stage.fold()
 
 
+async def refunds_are_counted_after_a_fold_has_read_their_family(stage: Stage) -> None:
+    """The fold is slow before it reads the pass. Another one counts what one walk takes, and leaves one refund."""
+    await stage.define_rules()
+    await stage.buy()
+    await stage.fold()
+    await stage.publish()
+    for part in "abcd":
+        await stage.refund_quarter(part)
+    slow = stage.new_worker()
+
+    async def count_some() -> None:
+        await fold.fold_once(stage.new_worker(), ALL_SLOTS)
+        await stage.publish()
+
+    async def interrupt_next_read() -> None:
+        interleave(slow.fold_queries, "passes", before=[count_some])
+
+    interleave(slow.fold_queries, "passes", after=[interrupt_next_read])
+    await fold.fold(slow, ALL_SLOTS)
+
+
 SCENES: Sequence[Scene] = (
     fold_reads_passes_late,
     fold_crashes_before_it_clears,
@@ -612,7 +639,10 @@ GUARDED_SCENES: Sequence[Scene] = (
 )
 """Scenes with guarded deductions."""
 
-RULE_SCENES: Sequence[Scene] = (refund_comes_before_the_events_of_the_merged_pass,)
+RULE_SCENES: Sequence[Scene] = (
+    refund_comes_before_the_events_of_the_merged_pass,
+    refunds_are_counted_after_a_fold_has_read_their_family,
+)
 """Scenes with rules that give points for purchases."""
 
 

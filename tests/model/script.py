@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -287,9 +287,14 @@ class Script:
 
         return step
 
-    def refund_step(self, batch: str, at: datetime, names: list[str], part: str = "") -> Step:
-        """Refund a part of what these passes bought in the batch, as soon as they have; with guards, also what is left."""
-        parts = {name: self._random.choice((1, 1, 2, 4)) for name in names}
+    def refund_step(
+        self, batch: str, at: datetime, names: list[str], part: str = "", *, divisors: Sequence[int] = (1, 1, 2, 4)
+    ) -> Step:
+        """Refund a part of what these passes bought in the batch, as soon as they have; with guards, also what is left.
+
+        The part is the amount of the purchase divided by one of the divisors, chosen at random.
+        """
+        parts = {name: self._random.choice(divisors) for name in names}
         rests = {name for name in names if self.has_guards and self._random.random() < 0.3}
         delays = {name: self._choose_delay() for name in names}
 
