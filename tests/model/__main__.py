@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from .schedule import Odds
 from .world import run
 
 
@@ -18,12 +19,14 @@ from .world import run
 @click.option("--merging", is_flag=True, help="Some passes are merged.")
 @click.option("--rules", is_flag=True, help="Rules give points for purchases, and refunds take them back.")
 @click.option("--guarded", is_flag=True, help="Deductions of points are guarded, and corrections may be declined.")
-def main(runs: int, seed: int, late: bool, merging: bool, rules: bool, guarded: bool) -> None:
+@click.option("--lagging", is_flag=True, help="Half of the stages begin with reads that are older than their writes.")
+def main(runs: int, seed: int, late: bool, merging: bool, rules: bool, guarded: bool, lagging: bool) -> None:
     """Run the model over many interleavings. Exit status 1 if the protocol was broken; the seeds are printed."""
     broken = crashes = transitions = 0
+    odds = Odds(lagging_reads=0.5) if lagging else None
     for number in range(seed, seed + runs):
         try:
-            stats = run(number, late=late, merging=merging, rules=rules, guarded=guarded)
+            stats = run(number, odds, late=late, merging=merging, rules=rules, guarded=guarded)
         except AssertionError as error:
             broken += 1
             click.echo(f"seed {number}: {error}")
