@@ -17,6 +17,7 @@ from app.graphql.events.payloads import RecordEventPayload, RecordEventsPayload
 from app.graphql.events.receipts import IngestReceipt, find_receipt
 from app.graphql.events.roots import EventShortcuts, EventTypeQueries
 from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries
+from app.graphql.insights.customer_roots import CustomerInsightQueries
 from app.graphql.jobs import exports, imports
 from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
@@ -71,6 +72,7 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 @strawberry.type
 class Query(
+    CustomerInsightQueries,
     EffectQueries,
     EventTypeQueries,
     InboundHookQueries,

@@ -528,6 +528,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
             selection = Selection(to_ms(EARLIEST), to_ms(await ctx.now()), query.types, cells=cells)
             await store.rollups.rows_of_events(selection, UTC_ZONE)
         await store.customers.active(query)
+        await store.moments.read_moments(query, lambda _: None, 10_000, spend_in="USD")
     await store.customers.active_before(["pass_none"], EARLIEST)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None

@@ -50,6 +50,7 @@ QUERIES = {
     "passes": f"query ($id: ID!) {{ a: passes(filter: {{ids: [$id]}}) {{ totalCount nodes {{ {PASS} }} }}"
     f" b: passes(filter: {{segmentIds: [$id]}}) {{ totalCount nodes {{ {PASS} }} }} }}",
     "aggregateEvents": "query ($id: ID!) { aggregateEvents(input: {function: COUNT, passId: $id}) { value count } }",
+    "funnel": "query ($id: ID!) { funnel(input: {steps: [{passId: $id}, {}]}) { steps { passes } } }",
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } }"

@@ -34,6 +34,7 @@ from .intervals import IntervalQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
 from .messages import MessageQueries
+from .moments import MomentQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .pass_tokens import TokenKeyQueries, TokenRevocationQueries
@@ -90,6 +91,7 @@ class Workspace(ErrorTranslating):
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.rollups = RollupQueries(db, workspace_id, in_chunk)
         self.customers = CustomerQueries(db, workspace_id, in_chunk)
+        self.moments = MomentQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)

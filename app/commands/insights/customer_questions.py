@@ -1,0 +1,106 @@
+"""Questions about all customers that are answered from events: each reads the events once, and computes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from app.commands.context import Context
+from app.domain.events.event_queries import EventQuery
+from app.domain.insights.customer_values import ORDER_TYPES, Cell, CustomerValues, Thresholds
+from app.domain.insights.funnels import Funnel, FunnelStep
+from app.domain.insights.moments import MAX_MOMENTS, Moment
+from app.domain.insights.retention import Cohort, Cohorts, CohortUnit
+from app.domain.insights.returns import ActiveDays, ReturnRate
+from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Time that a question covers, [from_ms, to_ms), in a time zone, asked at `now_ms`. None is no lower bound."""
+
+    from_ms: int | None
+    to_ms: int
+    zone: ZoneInfo
+    now_ms: int
+
+    def query(self, types: Sequence[str] = (), *, more_days: int = 0) -> EventQuery:
+        """Return the query for the events of the span, and of so many days of 24 hours after it."""
+        end_ms = min(to_ms(LATEST), self.to_ms + more_days * DAY_MS)
+        start = None if self.from_ms is None else from_ms(self.from_ms)
+        return EventQuery(types=types, occurred_after=start, occurred_before=from_ms(end_ms))
+
+    @property
+    def start_ms(self) -> int:
+        """The lower bound, or the earliest instant."""
+        return to_ms(EARLIEST) if self.from_ms is None else self.from_ms
+
+
+async def find_return_rate(ctx: Context, span: Span, types: Sequence[str], within_days: Sequence[int]) -> ReturnRate:
+    """Return how many customers came again. Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat."""
+    active_days = ActiveDays(types, span.zone, from_ms=span.start_ms, to_ms=span.to_ms)
+    # A local day may have 25 hours, so the last day within reach ends later.
+    query = span.query(types, more_days=max(within_days) + 2)
+    await ctx.workspace.moments.read_moments(query, active_days.add, MAX_MOMENTS)
+    return await asyncio.to_thread(active_days.answer, within_days, span.now_ms)
+
+
+async def find_cohorts(
+    ctx: Context, span: Span, unit: CohortUnit, types: Sequence[str], currency: str
+) -> tuple[Cohort, ...]:
+    """Return the cohorts of new customers. Raises InvalidInput (LIMIT) beyond 200,000 events or 200 periods.
+
+    The events before the span are read, too: they tell who is no new customer. Safe to repeat.
+    """
+    profile = await ctx.profile()
+    cohorts = Cohorts(unit, types, currency, zone=span.zone, week_start=profile.week_start)
+    query = replace(span.query(types), occurred_after=None)
+    await ctx.workspace.moments.read_moments(query, cohorts.add, MAX_MOMENTS, spend_in=currency)
+    return await asyncio.to_thread(cohorts.answer, span.from_ms, span.to_ms, "input", "from")
+
+
+async def find_customer_values(
+    ctx: Context, span: Span, types: Sequence[str], currency: str, quantiles: int
+) -> tuple[Thresholds, tuple[Cell, ...]]:
+    """Return the cells of recency, frequency and monetary value, of events of `types`; of orders if it is empty.
+
+    Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat.
+    """
+    types = types or ORDER_TYPES
+    values = CustomerValues(types, currency)
+    await ctx.workspace.moments.read_moments(span.query(types), values.add, MAX_MOMENTS, spend_in=currency)
+    return await asyncio.to_thread(values.answer, quantiles)
+
+
+async def find_funnel(
+    ctx: Context, span: Span, steps: Sequence[EventQuery | None], within_days: int
+) -> tuple[FunnelStep, ...]:
+    """Return how many customers took each step. A step that is None matches no event.
+
+    Raises InvalidInput (LIMIT) if more than 200,000 events match all steps together. Safe to repeat.
+    """
+    funnel = Funnel(len(steps), within_days * DAY_MS, from_ms=span.start_ms, to_ms=span.to_ms)
+
+    def take(step: int, types: Sequence[str], moments: Sequence[Moment]) -> None:
+        funnel.add(step, (moment for moment in moments if moment.is_activity(types)))
+
+    count = 0
+    for number, step in enumerate(steps):
+        if step is None:
+            continue
+        # An event exactly so many days after a start is in time, and the bound of the query is exclusive.
+        time = span.query(more_days=0 if number == 0 else within_days + 1)
+        query = _within(step, time)
+        taken = partial(take, number, step.types)
+        count += await ctx.workspace.moments.read_moments(query, taken, MAX_MOMENTS - count)
+    return await asyncio.to_thread(funnel.answer)
+
+
+def _within(step: EventQuery, time: EventQuery) -> EventQuery:
+    """Return the query of a step, limited to the time of another query."""
+    after = [each for each in (step.occurred_after, time.occurred_after) if each is not None]
+    before = [each for each in (step.occurred_before, time.occurred_before) if each is not None]
+    return replace(step, occurred_after=max(after, default=None), occurred_before=min(before, default=None))

@@ -1,0 +1,83 @@
+"""Reads of events for questions about customers: only the fields that these need, in ranges of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from app.domain.errors import Code, InvalidInput
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import CHECKOUT_DIFFERENCES, INTERNAL_TYPES, RULE_CHANNEL, Category
+from app.domain.events.spend import SPEND_CATEGORY
+from app.domain.insights.moments import Moment
+from app.domain.values.instants import to_ms
+from app.store.codecs.guards import is_declined
+from app.store.mongo.decimal128 import from_decimal128
+from app.store.mongo.queries import Doc
+from app.store.mongo.time_ranges import RangeScan
+from app.store.mongo.usage import charge
+
+from .events import OCCURRED, EventQueries, indexed_by
+
+MOMENTS_PER_READ = 5_000
+"""Events that one read returns, so that neither the store nor the API holds all of a question at once."""
+_FIELDS = ("pass", "occurred_at", "type", "category", "currency", "amount", "step", "outcome.status", "origin.channel")
+_PROJECTION = dict.fromkeys(_FIELDS, 1)
+
+
+class MomentQueries(EventQueries):
+    """Events of one workspace, as questions about customers read them. Errors: Unavailable, safe to repeat."""
+
+    async def read_moments(
+        self,
+        query: EventQuery,
+        take: Callable[[Sequence[Moment]], None],
+        max_events: int,
+        *,
+        spend_in: str | None = None,
+    ) -> int:
+        """Give `take` the matching events that count, in parts and by time, and return their number.
+
+        With `spend_in`, transactions in that currency match, too, whatever their types. Raises InvalidInput with the code
+        LIMIT if more than `max_events` match. Index as for `page`: {workspace, type, occurred_at, _id} with one type, else
+        {workspace, occurred_at, _id}.
+        """
+        where, by = self._where(query), indexed_by(query)
+        if spend_in is not None and "type" in where:
+            by = ("workspace",)
+            where["$or"] = [{"type": where.pop("type")}, {"category": SPEND_CATEGORY.value, "currency": spend_in}]
+        is_charged_by_scan = not where.keys() <= {*by, OCCURRED}
+        scan = RangeScan(
+            self._collection,
+            where,
+            by,
+            first=OCCURRED,
+            ascending=True,
+            max_examined=self.max_examined,
+            projection=_PROJECTION,
+        )
+        count = 0
+        while not scan.is_over:
+            docs = await scan.read(min(MOMENTS_PER_READ, max_events + 1 - count))
+            count += len(docs)
+            if count > max_events:
+                message = f"More than {max_events:,} events match. Ask for a shorter time, or for fewer types."
+                raise InvalidInput(Code.LIMIT, message, "input", "from")
+            if not is_charged_by_scan:
+                await charge(len(docs))
+            take([_moment_from_doc(doc) for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)])
+        return count
+
+
+def _moment_from_doc(doc: Doc) -> Moment:
+    amount = doc.get("amount")
+    return Moment(
+        doc["pass"],
+        to_ms(doc["occurred_at"]),
+        doc.get("step", 0),
+        id=doc["_id"],
+        type=doc["type"],
+        category=Category.of_stored(doc["category"]),
+        currency=doc.get("currency"),
+        amount=None if amount is None else from_decimal128(amount),
+        made=doc["origin"]["channel"] == RULE_CHANNEL or doc["type"] in CHECKOUT_DIFFERENCES,
+    )

@@ -1,0 +1,71 @@
+"""Reads of events for questions about customers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.clock import FixedClock
+from app.domain.errors import Code, InvalidInput
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Category
+from app.domain.insights.moments import Moment
+from app.resources import Resources
+from app.store.workspace import moments
+from tests.business import Business, open_business
+
+
+@pytest.fixture
+async def business(resources: Resources, clock: FixedClock) -> Business:
+    """Record five purchases at three instants, a visit and a change of the pass."""
+    business = await open_business(resources, clock)
+    instants = ["2025-03-01T10:00:00Z", "2025-03-01T10:00:00Z", "2025-03-01T10:00:00Z", "2025-03-02T10:00:00Z"]
+    items = [{"occurred_at": at, "amount": str(number + 1)} for number, at in enumerate(instants)]
+    await business.record(*items, {"occurred_at": "2024-03-01T10:00:00Z", "amount": "5", "currency": "JPY"})
+    await business.record({"type": "visit", "occurred_at": "2025-04-01T10:00:00Z"})
+    return business
+
+
+async def read(business: Business, query: EventQuery, max_events: int = 100, **options: str) -> list[Moment]:
+    found: list[Moment] = []
+    count = await business.ctx.workspace.moments.read_moments(query, found.extend, max_events, **options)
+    assert count == len(found)
+    return found
+
+
+async def test_events_are_read_in_parts_of_any_size_in_order_of_time(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await read(business, EventQuery())
+    assert [each.amount for each in whole if each.at_ms == whole[-2].at_ms] == [4]
+    assert [each.type for each in whole] == ["purchase"] * 5 + ["visit"]
+    assert whole[0]._replace(id="", pass_id="", at_ms=0) == Moment(
+        "",
+        0,
+        0,
+        id="",
+        type="purchase",
+        category=Category.TRANSACTION,
+        currency="JPY",
+        amount=whole[0].amount,
+        made=False,
+    )
+    for size in (1, 2, 3):
+        monkeypatch.setattr(moments, "MOMENTS_PER_READ", size)
+        assert await read(business, EventQuery()) == whole
+        assert await read(business, EventQuery(types=("visit",))) == whole[-1:]
+
+
+async def test_transactions_in_a_currency_match_beside_the_types(business: Business) -> None:
+    visits = EventQuery(types=("visit",))
+    assert [each.type for each in await read(business, visits, spend_in="JPY")] == ["purchase", "visit"]
+    both = replace(visits, types=("visit", "scan"))
+    assert [each.type for each in await read(business, both, spend_in="EUR")] == ["visit"]
+
+
+async def test_more_events_than_a_question_reads_are_refused_with_advice(business: Business) -> None:
+    assert len(await read(business, EventQuery(), 6)) == 6
+    with pytest.raises(InvalidInput) as refused:
+        await read(business, EventQuery(), 5)
+    assert refused.value.problems[0].code is Code.LIMIT
