@@ -97,7 +97,7 @@ FLOW = (
         module="workers.stages.merge",
         key="pass",
         reads=("passes", "events"),
-        writes=("passes", "pass_names", "intervals", "events"),
+        writes=("passes", "pass_names", "intervals", "events", "pass_periods"),
         wakes=("fold", "erase"),
     ),
     Stage(
@@ -119,6 +119,7 @@ FLOW = (
             "react_lanes",
             "messages",
             "message_templates",
+            "pass_periods",
         ),
         wakes=("publish", "merge", "react"),
     ),
@@ -153,6 +154,14 @@ FLOW = (
             "audit",
         ),
         writes=("activities", "jobs", "audit"),
+        wakes=(),
+    ),
+    Stage(
+        name="seal_passes",
+        module="workers.stages.seal_passes",
+        key="workspace",
+        reads=("passes", "events", "pass_periods"),
+        writes=("passes", "pass_periods"),
         wakes=(),
     ),
     Stage(

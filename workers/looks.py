@@ -2,6 +2,8 @@
 
 A look that names workspaces goes to their shards only. A wake-up names its workspace. The sweep, which finds the work of
 lost wake-ups, names all workspaces. On other stores, no look names any.
+
+The looks for months to be sealed have their own workspaces, on all stores.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ class Looks:
         self._asked: dict[str, Asked] = {}
         self._workspace_ids: list[str] = []
         self._valid_until = 0.0
+        self.unsealed: set[str] = set()
+        """The workspaces with passes whose months may have to be sealed, as far as this worker has seen."""
 
     def ask(self, key: str, workspace_id: str) -> None:
         """Let the next round look at a workspace, or at all if `workspace_id` is empty."""

@@ -24,6 +24,7 @@ from workers.stages.merge import complete_decided
 from workers.stages.restock import MIN_AGE_MS
 
 from .diagnostics import STORE_INTERVAL_SECONDS
+from .seal_looks import SealLooks
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .timers import DueTimers, ReaderTimers
 from .worker import Worker
@@ -61,6 +62,7 @@ class Sweep:
         self._stages = stages
         self.due_timers = DueTimers(worker, stages["due"])
         self._reader_timers = ReaderTimers(worker)
+        self._seal_looks = SealLooks(worker, stages["seal_passes"])
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._next_retain = self._next_restock = self._next_overdue = 0.0
@@ -88,6 +90,7 @@ class Sweep:
             self.forget,
             self.restock,
             self.retain,
+            self._seal_looks.seal_passes,
             self.store_diagnostics,
             self.start_jobs,
             self.help_others,

@@ -29,6 +29,7 @@ from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
 from app.store.stages.messages import MessageLooks
+from app.store.stages.pass_periods import PassPeriodQueries
 from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
@@ -83,6 +84,7 @@ class Worker:
     job_leases: JobLeases
     erase_queries: EraseQueries
     merge_queries: MergeQueries
+    pass_period_queries: PassPeriodQueries
     endpoint_leases: EndpointLeases
     react_leases: EndpointLeases
     channel_leases: EndpointLeases
@@ -162,6 +164,7 @@ class Worker:
             job_leases=JobLeases(resources.essential_db),
             erase_queries=EraseQueries(db, in_chunk, is_sharded=is_sharded),
             merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
+            pass_period_queries=PassPeriodQueries(db, in_chunk, is_sharded=is_sharded),
             endpoint_leases=EndpointLeases(db),
             react_leases=EndpointLeases(db, "react_lanes"),
             channel_leases=EndpointLeases(db, "channel_lanes"),

@@ -14,6 +14,7 @@ from app.store.mongo.queries import Database
 from app.store.operations.draws import draw_passes
 from app.store.operations.findable_passes import make_passes_findable
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
+from app.store.operations.pass_months import mark_passes
 from app.store.operations.pass_names import forget_names, lacks_names, name_passes
 from app.store.operations.schema_version import (
     LOWEST_WRITER,
@@ -105,6 +106,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             await wait_for_earlier_versions()
         # The names come last: processes start as soon as all passes have them.
         await make_passes_findable(resources.db, lambda count: say(f"  {count} passes can be found by search"))
+        await mark_passes(resources.db, lambda count: say(f"  {count} passes will be sealed"))
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))

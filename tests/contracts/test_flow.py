@@ -323,6 +323,7 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     with patch("workers.stages.backfill.SUPERSEDED_TTL_MS", 0):
         await observer.observe("backfill", STAGES["backfill"](worker, ctx.workspace.id))
 
+    await observer.observe("seal_passes", STAGES["seal_passes"](worker, ctx.workspace.id))
     await ctx.workspace.vocabulary.doubt({("source", "till")})
     await create(business, pointsCost=0, limits={"total": 2})
     await request(business, "dan")

@@ -116,6 +116,7 @@ from workers.main import STAGES
 from workers.stages.deliver import run_endpoint
 from workers.stages.due import next_due_ms
 from workers.stages.restock import restock
+from workers.stages.seal_passes import delete_doubted, seal_passes
 from workers.stages.send import run_channel
 
 MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.store.__path__, "app.store.")]
@@ -530,6 +531,11 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await store.customers.active(query)
         await store.moments.read_moments(query, lambda _: None, 10_000, spend_in="USD")
     await store.customers.active_before(["pass_none"], EARLIEST)
+    for amount in (1, 2):
+        await business.record({"pass_external_id": "39", "amount": amount, "occurred_at": await ctx.now()})
+        await business.run_worker()
+        await seal_passes(business.worker, store.id)
+    await delete_doubted(business.worker, 2**42)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
     await run_to_end(business, job)

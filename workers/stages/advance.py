@@ -86,6 +86,9 @@ async def advance_passes(
         saved[card.id] = Saved(advanced, new_id("fid"))
         writes.append((card, after, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)
+    worker.looks.unsealed |= {
+        each.advanced.card.workspace_id for each in saved.values() if each.advanced.card.dirty_months
+    }
     _report(worker, saved)
     _count_rules(worker, at, saved)
     return saved

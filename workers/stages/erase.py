@@ -95,6 +95,8 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     await erase_documents(worker.resources, card.workspace_id)
     # A new primary may not have shown all aliases and events at once: repeat the round before the pass is forgotten.
     worker.require_same_primary(election)
+    for each in cards:
+        await worker.pass_period_queries.delete_of_pass(each)
     for alias, _ in aliases:
         # The figures of the erasure are stored once, with the pass.
         await worker.erase_queries.finish(alias, Erased(at_ms=erased.at_ms, events=0, aggregates=0, segments=()))

@@ -65,6 +65,7 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     # Only now do all members of a family lie on the survivor.
     if (end := end_for_survivor(alias, now)) is not None:
         await worker.merge_queries.record(alias, end)
+    await worker.pass_period_queries.delete_of_pass(alias)
     if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)
     worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])

@@ -14,6 +14,7 @@ from app.domain.events.events import INSTALLED, RULE_FIRED, Event
 from app.domain.events.ordering import is_made_here, sort_events
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import FIELD_EVENTS, UPDATES, apply_field_event, first_installation, rebuilds_profile
+from app.domain.rollups.periods import changes_month, month_of
 from app.domain.state.accounts import points_account_of
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
@@ -46,6 +47,8 @@ class Derived:
         # Events that counted during the walk, by the root of their family.
         self.families: dict[str, list[Event]] = {}
         self.removed_ids: set[str] = set()
+        # Months of the events that the walk counted or removed.
+        self._changed_months: set[int] = set()
         # Measures whose states late events of the instant being visited put in doubt.
         self._doubted: dict[str, OrderedMeasure] = {}
         self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
@@ -73,6 +76,13 @@ class Derived:
         if self._history is None:
             raise DataMissing(history=True)
         return [*self._history, *self._applied]
+
+    @property
+    def dirty_months(self) -> frozenset[int]:
+        """The months that must be sealed. It is the same object as before if the walk has changed none."""
+        if not self._changed_months:
+            return self._card.dirty_months
+        return self._card.dirty_months | self._changed_months
 
     @property
     def aggregates(self) -> Aggregates:
@@ -118,6 +128,7 @@ class Derived:
             if state is not None:
                 self.states[measure.key] = state
         self._applied.append(event)
+        self._note_months([event])
         if event.type == RULE_FIRED:
             self.firings = add_firing(self.firings, event)
         self.redeemed = add_redeemed(self.redeemed, event)
@@ -172,9 +183,13 @@ class Derived:
         # Without the ids of events, the history was not read: the tombstone removes the pass.
         removed = sort_events(event for event in self.counted if event.id in event_ids) if event_ids else []
         self.removed_ids |= {event.id for event in removed}
+        self._note_months(removed)
         if removed:
             self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)
         return removed
+
+    def _note_months(self, events: Iterable[Event]) -> None:
+        self._changed_months.update(month_of(event.occurred_at) for event in events if changes_month(event))
 
     def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
         """Rebuild all values at `at_ms`, from all events that count."""

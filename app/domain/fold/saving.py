@@ -63,4 +63,5 @@ def build_pass(walk: Walk) -> Pass:
         next_due_ms=walk.at_ms if walk.has_exhausted_window() else walk.find_next_due(),
         updated_at=derived.updated_at,
         searchable=walk.active.searchable,
+        dirty_months=derived.dirty_months,
     )

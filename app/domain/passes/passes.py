@@ -147,6 +147,8 @@ class Pass:
     - `gift_currency`: currency of a gift card; None for every other pass.
     - `searchable`: paths of the fields under whose values search finds the pass, as of the last write of its tokens; None
       for a pass whose tokens were never stored.
+    - `dirty_months`: months of UTC whose sums are not sealed, for example 202503; 0 for all. A write that counts or removes
+      an event gives them anew, as an object of its own.
     - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_families` says
       whether checkouts or events of rules counted there.
 
@@ -188,6 +190,7 @@ class Pass:
     decisions: Decisions = field(default_factory=dict)
     gift_currency: str | None = None
     searchable: tuple[str, ...] | None = None
+    dirty_months: frozenset[int] = frozenset()
 
     @property
     def kind(self) -> str:

@@ -95,3 +95,11 @@ def merge_aggregates(a: Aggregate, b: Aggregate) -> Aggregate:
         last_ms=max(a.last_ms, b.last_ms),
         spent=add(a.spent, b.spent),
     )
+
+
+def join_aggregates(one: Aggregates, other: Aggregates) -> dict[AggregateKey, Aggregate]:
+    """Return the aggregates of two sets of events, which must have none in common."""
+    joined = dict(one)
+    for key, row in other.items():
+        joined[key] = merge_aggregates(joined[key], row) if key in joined else row
+    return joined

@@ -18,7 +18,7 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
-from .aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
+from .aggregates import Aggregate, AggregateKey, Aggregates, join_aggregates
 from .spend import SpendPart, SpendRow, sum_spend
 
 
@@ -76,7 +76,7 @@ def build_statistics(
     recorded = _select(aggregates, types)
     by_walks = _select(made, types)
     named = {} if types is None else {key: row for key, row in by_walks.items() if key[0] not in CHECKOUT_DIFFERENCES}
-    included = dict(sorted(_join(recorded, named).items(), key=lambda item: (item[0][0], item[0][1] or "")))
+    included = dict(sorted(join_aggregates(recorded, named).items(), key=lambda item: (item[0][0], item[0][1] or "")))
     rows = [
         TypeRow(
             kind,
@@ -109,13 +109,6 @@ def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[Aggre
         if (kind in CHECKOUT_DIFFERENCES or kind not in INTERNAL_TYPES)
         and (types is None or (CHECKOUT if kind in CHECKOUT_DIFFERENCES else kind) in types)
     }
-
-
-def _join(one: Aggregates, other: Aggregates) -> dict[AggregateKey, Aggregate]:
-    joined = dict(one)
-    for key, row in other.items():
-        joined[key] = merge_aggregates(joined[key], row) if key in joined else row
-    return joined
 
 
 def _iter_parts(aggregates: Aggregates, *, are_orders: bool) -> Iterable[SpendPart]:

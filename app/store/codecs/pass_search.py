@@ -10,8 +10,9 @@ from app.domain.passes.search_tokens import build_tokens, name_key, with_beginni
 from app.domain.values.instants import EARLIEST, from_ms
 from app.store.mongo.queries import Doc
 
-FIND_PROJECTION: Doc = {"tokens": 0, "split": 0}
-"""What a read of passes leaves out: nothing is decided by it, and every write of the profile makes it anew."""
+FIND_PROJECTION: Doc = {"tokens": 0, "split": 0, "months": 0, "active": 0}
+"""What a read of passes leaves out: nothing is decided by it. Writes of the profile make the first two anew, sealing the
+others."""
 NO_EVENT = EARLIEST - timedelta(milliseconds=1)
 """What is stored as the instant of the last event of a pass without one, so that one index orders all passes."""
 

@@ -25,7 +25,7 @@ from .pass_parts import (
     state_to_doc,
 )
 from .pass_search import update_find_part
-from .passes import alias_to_doc, decisions_part, progress_to_doc, stub_to_doc
+from .passes import alias_to_doc, decisions_part, dirty_part, progress_to_doc, stub_to_doc
 
 
 def update_pass_operation(
@@ -57,6 +57,9 @@ def update_pass_operation(
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)
+    if after.dirty_months is not before.dirty_months:
+        # Also if they are equal: the months may have been sealed since the pass was read, which changes no version.
+        changes |= dirty_part(after)
     if after.decisions is not before.decisions:
         changes |= decisions_part(after)
         if before.decisions and not after.decisions:

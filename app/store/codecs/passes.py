@@ -64,6 +64,7 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **({"historical": True} if card.historical else {}),
         **({} if card.gift_currency is None else {"gift": card.gift_currency}),
         **decisions_part(card),
+        **dirty_part(card),
         **redeemed_part(card),
         **find_part_to_doc(card),
     }
@@ -78,6 +79,12 @@ def redeemed_part(card: Pass) -> Doc:
 def decisions_part(card: Pass) -> Doc:
     """Return the decisions about the events of the last fold; nothing if there are none."""
     return {"decided": decisions_to_docs(card.decisions)} if card.decisions else {}
+
+
+def dirty_part(card: Pass) -> Doc:
+    """Return the months of the pass that must be sealed, and the earliest of them; nothing if there are none."""
+    months = sorted(card.dirty_months)
+    return {"dirty_months": months, "dirty_from": months[0]} if months else {}
 
 
 def made_parts_to_doc(card: Pass) -> Doc:
@@ -237,4 +244,5 @@ def from_doc(doc: Doc) -> Pass:
         redeemed={reward_id: redeemed_from_doc(each) for reward_id, each in doc.get("redeemed", {}).items()},
         decisions=decisions_from_docs(doc.get("decided", ())),
         searchable=tuple(doc["searched"]) if "searched" in doc else None,
+        dirty_months=frozenset(doc.get("dirty_months", ())),
     )

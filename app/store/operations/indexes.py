@@ -13,6 +13,7 @@ from app.store.mongo.queries import Collection, Database, translating_errors
 
 from .draws import draw_passes
 from .findable_passes import make_passes_findable
+from .pass_months import mark_passes
 from .pass_names import name_passes
 
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
@@ -74,6 +75,12 @@ _index("passes", "workspace", "last_event", "_id")
 _index("passes", "workspace", "name_key", "_id")
 _index("passes", "workspace", "points", "_id")
 _index("passes", "workspace", "draw", partial="draw")
+_index("passes", "workspace", "dirty_from", partial="dirty_from")
+_index("passes", "workspace", "active")
+_index("passes", "workspace", "first_active", partial="first_active")
+_index("pass_periods", "workspace", "measure", "period", "value", "pass")
+_index("pass_periods", "workspace", "pass", "period")
+_index("pass_periods", "doubt", partial="doubt")
 _index("activities", "workspace", "pos", unique=True)
 _index("activities", "workspace", "pass", "pos")
 _index("activities", "workspace", "type", "pos")
@@ -173,7 +180,7 @@ async def check_slots(db: Database) -> None:
 async def ensure_indexes(db: Database) -> None:
     """Create missing indexes, drop former ones, then complete the passes of version 0.1.0.
 
-    They get what lists find them by, names and draws.
+    They get what lists find them by, marks of their months, names and draws.
 
     Safe to repeat, and to run from several processes at once. `punchcard up` and tests use it, where collections are
     small. `punchcard migrate` builds the indexes one collection at a time, with progress. Raises SlotsChanged if the
@@ -186,6 +193,7 @@ async def ensure_indexes(db: Database) -> None:
         for collection, names in FORMER_INDEXES.items():
             await _drop_former_indexes(db[collection], names)
     await make_passes_findable(db)
+    await mark_passes(db)
     await name_passes(db)
     await draw_passes(db)
 

@@ -1,0 +1,70 @@
+"""Sealed months and years of passes as documents, one for each measure by which passes are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.domain.passes.passes import Pass
+from app.domain.rollups.periods import COUNT, SPEND, PassPeriod
+from app.domain.state.aggregates import Aggregates
+from app.domain.values.decimals import ZERO
+from app.store.mongo.decimal128 import from_decimal128, to_decimal128
+from app.store.mongo.queries import Doc
+
+from .pass_parts import aggregate_to_doc, aggregates_from_docs
+
+
+def period_to_docs(card: Pass, period: int, token: int, sums: PassPeriod) -> list[Doc]:
+    """Return the documents of a sealed month or year of a pass; none if no event lies in it.
+
+    The document of the count also has the events without an amount, and the points. That of the spend in a currency has the
+    events with an amount in it.
+    """
+    if sums.is_empty:
+        return []
+    values = sums.values()
+    currencies = {currency for rows in (sums.aggregates, sums.made) for _, currency in rows}
+    measures = {COUNT, *values, *(SPEND + currency for currency in currencies if currency is not None)}
+    docs: list[Doc] = []
+    for measure in sorted(measures):
+        doc: Doc = {
+            "_id": f"{card.id}|{period}|{token}|{measure}",
+            "workspace": card.workspace_id,
+            "pass": card.id,
+            "period": period,
+            "token": token,
+            "measure": measure,
+            "value": to_decimal128(values.get(measure, ZERO)),
+        }
+        if measure == COUNT:
+            doc |= {"earned": to_decimal128(sums.earned), "spent": to_decimal128(sums.spent)}
+            doc |= _rows_to_docs(sums, None)
+        elif measure.startswith(SPEND):
+            doc |= _rows_to_docs(sums, measure.removeprefix(SPEND))
+        docs.append(doc)
+    return docs
+
+
+def period_from_docs(docs: Iterable[Doc]) -> PassPeriod:
+    """Return the sums from all documents of one sealed month or year of a pass."""
+    sums = PassPeriod()
+    for doc in docs:
+        sums += PassPeriod(
+            aggregates=_rows_from_docs(doc.get("rows", ())),
+            made=_rows_from_docs(doc.get("made", ())),
+            earned=from_decimal128(doc["earned"]) if "earned" in doc else ZERO,
+            spent=from_decimal128(doc["spent"]) if "spent" in doc else ZERO,
+        )
+    return sums
+
+
+def _rows_to_docs(sums: PassPeriod, currency: str | None) -> Doc:
+    found = {
+        name: [aggregate_to_doc(key, row) for key, row in sorted(rows.items(), key=str) if key[1] == currency]
+        for name, rows in (("rows", sums.aggregates), ("made", sums.made))
+    }
+    return {name: docs for name, docs in found.items() if docs}
+
+
+def _rows_from_docs(docs: Iterable[Doc]) -> Aggregates:
+    return aggregates_from_docs({str(number): doc for number, doc in enumerate(docs)})

@@ -1,0 +1,204 @@
+"""Sealed months and years of passes equal the sums of the events that count, whatever happens (section "Per pass")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from unittest.mock import patch
+
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import erase_pass, remove_events
+from app.domain.events.event_queries import EventQuery
+from app.domain.passes.passes import Pass
+from app.domain.rollups.periods import ALL_MONTHS, COUNT, SPEND, PassPeriod, is_month, sum_months, sum_year, year_of
+from app.flow import SLOT_RANGES
+from app.store.mongo.paging import PageRequest
+from app.store.operations.pass_months import mark_passes
+from app.store.stages.pass_periods import PassPeriodQueries, SealedPass, Sealing, valid_sums
+from app.store.workspace.pass_periods import MARKED
+from tests.business import Business
+from workers.stages.fold import fold
+from workers.stages.publish import publish_once
+from workers.stages.seal_passes import DOUBT_SECONDS, delete_doubted, seal_passes_once
+
+NAMES = ("ann", "bob", "cas", "dan")
+DAY_MS = 86_400_000
+
+
+async def read_sealed(business: Business, card: Pass) -> dict[int, PassPeriod]:
+    """Return the sums that a pass names, by month and year. No month of it is marked."""
+    db = business.ctx.resources.db
+    doc = await db["passes"].find_one({"_id": card.id})
+    assert doc is not None
+    assert "dirty_months" not in doc
+    assert "dirty_from" not in doc
+    tokens = {int(period): token for period, token in doc.get("months", {}).items()}
+    docs = await db["pass_periods"].find({"pass": card.id}).to_list(None)
+    sums = valid_sums(SealedPass(card, tokens), docs)
+    assert sums.keys() == tokens.keys()
+    active = sorted(period for period, each in sums.items() if each.count)
+    assert doc.get("active", []) == active
+    assert doc.get("first_active") == next((each for each in active if each > 9_999), None)
+    return sums
+
+
+async def compute(business: Business, card: Pass) -> dict[int, PassPeriod]:
+    """Return the same sums, computed from all events of the pass that are stored."""
+    page = await business.ctx.workspace.events.page(EventQuery(pass_id=card.id), PageRequest(5_000), oldest_first=True)
+    months = sum_months(event for event in page.items if not event.outcome.is_declined)
+    years = {year_of(month) for month in months}
+    return {**months, **{year: sum_year({m: s for m, s in months.items() if year_of(m) == year}) for year in years}}
+
+
+def comparable(sums: Mapping[int, PassPeriod]) -> object:
+    return {
+        period: (each.count, each.values(), each.spent, sorted(each.aggregates), sorted(each.made), each.is_empty)
+        for period, each in sums.items()
+    }
+
+
+async def check_all(business: Business) -> int:
+    """Seal all passes, compare each with its events, and return the number of sealed months and years."""
+    await seal_passes_once(business.worker, business.ctx.workspace.id)
+    number = 0
+    for card in await read_cards(business):
+        sealed = await read_sealed(business, card)
+        assert comparable(sealed) == comparable(await compute(business, card)), card.external_id
+        number += len(sealed)
+    return number
+
+
+async def read_cards(business: Business) -> list[Pass]:
+    docs = await business.ctx.resources.db["passes"].find({}, {"_id": 1}).to_list(None)
+    cards = await business.worker.fold_queries.passes([doc["_id"] for doc in docs])
+    return [card for card in cards.values() if card.erased is None and card.alias_of is None]
+
+
+def random_sale(random: Random, number: int) -> dict[str, object]:
+    kind = random.choice(("purchase", "purchase", "refund", "visit", "checkout", "point_sub"))
+    has_amount = kind in ("purchase", "refund", "checkout")
+    return {
+        "external_id": f"e{number}",
+        "pass_external_id": random.choice(NAMES),
+        "type": kind,
+        "amount": f"{random.randrange(1, 99)}.{random.randrange(10)}" if has_amount else None,
+        "currency": random.choice(("EUR", "USD")) if has_amount else None,
+        "points": random.choice((None, 5)) if kind != "point_sub" else 1,
+        "occurred_at": datetime(2024, 11, 1, tzinfo=UTC) + timedelta(hours=random.randrange(24 * 200)),
+    }
+
+
+async def test_sealed_months_equal_the_events_after_random_histories(business: Business) -> None:
+    random = Random(16)
+    workspace, number = business.ctx.workspace, 0
+    await business.create_passes(*NAMES)
+    for step in range(8):
+        await business.record(*(random_sale(random, number + index) for index in range(30)))
+        number += 30
+        events = (await workspace.events.page(EventQuery(), PageRequest(1_000))).items
+        await remove_events(business.ctx, [(event.pass_id, event.id) for event in random.sample(events, 3)])
+        if step == 3:
+            found = await workspace.passes.ids_of(["ann", "bob"])
+            await merge_passes(business.ctx, found["ann"], found["bob"])
+        if step == 5:
+            await erase_pass(business.ctx, external_id="cas")
+        await business.run_worker()
+        assert await check_all(business) > 10
+    left = {doc["pass"] for doc in await business.ctx.resources.db["pass_periods"].find({}).to_list(None)}
+    assert left <= {card.id for card in await read_cards(business)}, "sums of an ended pass are left"
+
+
+async def test_a_pass_that_changes_while_it_is_sealed_keeps_its_mark(business: Business) -> None:
+    """Between the read of the pass and the write that names the sums, a fold counts an event of the same month."""
+    at = datetime(2025, 3, 5, tzinfo=UTC)
+    await business.record({"amount": 10, "currency": "EUR", "occurred_at": at})
+    await business.run_worker()
+    insert = PassPeriodQueries.insert
+
+    async def count_one_more(self: PassPeriodQueries, sealings: list[Sealing], system_ms: int) -> None:
+        await business.record({"amount": 5, "currency": "EUR", "occurred_at": at})
+        for key in SLOT_RANGES:
+            await fold(business.worker, key)
+        await insert(self, sealings, system_ms)
+
+    with patch.object(PassPeriodQueries, "insert", count_one_more):
+        await seal_passes_once(business.worker, business.ctx.workspace.id)
+    card = await business.read_pass()
+    assert card.dirty_months == {202503}
+    assert await check_all(business) == 2
+    sums = (await read_sealed(business, card))[202503]
+    assert sums.values() == {COUNT: 2, SPEND + "EUR": 15}
+
+
+async def test_made_events_count_before_and_after_they_are_published(business: Business) -> None:
+    at = datetime(2025, 3, 5, tzinfo=UTC)
+    await business.record({"type": "checkout", "external_id": "c", "amount": 10, "currency": "EUR", "occurred_at": at})
+    await business.run_worker()
+    outcome = await business.ctx.workspace.events.page(EventQuery(types=("checkout",)), PageRequest(1))
+    await business.record(
+        {
+            "type": "checkout_update",
+            "amount": 25,
+            "currency": "EUR",
+            "correction_of": outcome.items[0].id,
+            "occurred_at": at,
+        }
+    )
+    for key in SLOT_RANGES:
+        await fold(business.worker, key)
+    for _ in range(2):
+        await seal_passes_once(business.worker, business.ctx.workspace.id)
+        sealed = await read_sealed(business, await business.read_pass())
+        assert sum(sums.values()[SPEND + "EUR"] for period, sums in sealed.items() if is_month(period)) == 25
+        while await publish_once(business.worker, business.ctx.workspace.id):
+            pass
+    assert await check_all(business) == len(sealed)
+
+
+async def test_passes_of_an_earlier_version_are_sealed_whole(business: Business) -> None:
+    db = business.ctx.resources.db
+    for month in (1, 2, 3):
+        await business.record({"amount": 1, "currency": "EUR", "occurred_at": datetime(2025, month, 1, tzinfo=UTC)})
+    await business.run_worker()
+    await check_all(business)
+    await db["passes"].update_many({}, {"$unset": {"months": "", "active": "", "first_active": ""}})
+    await db["constants"].delete_one({"_id": MARKED})
+    await mark_passes(db)
+    assert (await business.read_pass()).dirty_months == {ALL_MONTHS}
+    # A mark of a month comes to that of all.
+    await business.record({"amount": 1, "currency": "EUR", "occurred_at": datetime(2024, 1, 1, tzinfo=UTC)})
+    await business.run_worker()
+    assert (await business.read_pass()).dirty_months == {ALL_MONTHS, 202401}
+    assert await check_all(business) == 6
+    # What is sealed and has no event any more is taken out.
+    change = {"$set": {"dirty_months": [ALL_MONTHS], "dirty_from": ALL_MONTHS, "months.201901": 7}}
+    await db["passes"].update_many({}, change)
+    assert await check_all(business) == 6
+
+
+async def test_sums_that_no_pass_names_are_deleted_after_a_day(business: Business) -> None:
+    periods = business.ctx.resources.db["pass_periods"]
+    at = datetime(2025, 3, 5, tzinfo=UTC)
+    for _ in range(2):
+        await business.record({"amount": 10, "currency": "EUR", "occurred_at": at})
+        await business.run_worker()
+        await check_all(business)
+    [doc, *_] = docs = await periods.find({"doubt": {"$gte": 0}}).to_list(None)
+    assert len(docs) == 4
+    # A worker crashed after a pass had named its sums, and before it took the doubt from them.
+    valid = await periods.find_one({"doubt": {"$exists": False}})
+    assert valid is not None
+    await periods.update_one({"_id": valid["_id"]}, {"$set": {"doubt": doc["doubt"]}})
+    await delete_doubted(business.worker, doc["doubt"] + DAY_MS)
+    assert await periods.count_documents({}) == 8
+    await delete_doubted(business.worker, doc["doubt"] + 1_000 * DOUBT_SECONDS + 1_000)
+    assert await periods.count_documents({"doubt": {"$gte": 0}}) == 0
+    assert await check_all(business) == 2
+
+
+def test_sums_of_a_year_are_those_of_its_months() -> None:
+    total = sum_year({202501: PassPeriod(), 202502: PassPeriod()})
+    assert total == PassPeriod()
+    assert replace(total) + total == total

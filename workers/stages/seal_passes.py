@@ -1,0 +1,122 @@
+"""Seal passes: keep the sums of each pass by month and year of UTC, so that questions about customers read few documents.
+
+The write that counts or removes an event also marks the month in the pass. This stage reads the pass, then the events that
+count in that version of it. It inserts the sums under a token that follows from the version. One write then names the
+token in the pass, if the pass still has that version. So sums that are named are those of the pass, whatever happens
+meanwhile: every change of what counts is a write to the pass.
+
+Sums that no pass names are deleted after a day: a query may still read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.clock import system_ms
+from app.domain.ids import slot_of
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, months_of, sum_year, year_of
+from app.flow import SLOT_RANGES
+from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums
+from workers.worker import Worker
+
+SEAL_BATCH_SIZE = 100
+"""Passes that one step seals."""
+DOUBT_SECONDS = 86_400
+"""The time after which sums that no pass names are deleted."""
+
+
+async def seal_passes(worker: Worker, key: str) -> None:
+    """Seal the marked passes of a workspace in the worker's slots. Safe to repeat, and to run in several workers."""
+    await worker.run_alone("seal_passes", key, lambda: seal_passes_once(worker, key))
+
+
+async def seal_passes_once(worker: Worker, workspace_id: str) -> bool:
+    """Run one round and return False. The round ends early while events wait to be counted: a later one continues."""
+    low, high = worker.sharing.slots
+    dirty = await worker.pass_period_queries.dirty(workspace_id)
+    chosen = [pass_id for pass_id in dirty if low <= slot_of(pass_id) <= high]
+    for start in range(0, len(chosen), SEAL_BATCH_SIZE):
+        await _seal(worker, workspace_id, chosen[start : start + SEAL_BATCH_SIZE])
+        if worker.stopping or _is_busy(worker, workspace_id):
+            break
+    else:
+        if len(dirty) == len(chosen):
+            worker.looks.unsealed.discard(workspace_id)
+    return False
+
+
+async def delete_doubted(worker: Worker, now_ms: int) -> None:
+    """Delete sums that no pass has named for a day. `now_ms` is the time of the system. Safe to repeat."""
+    queries = worker.pass_period_queries
+    await queries.decide_doubted(await queries.doubted(now_ms - 1_000 * DOUBT_SECONDS))
+
+
+async def _seal(worker: Worker, workspace_id: str, pass_ids: Sequence[str]) -> None:
+    election, queries = worker.last_election(), worker.pass_period_queries
+    passes = {each.card.id: each for each in await queries.read(pass_ids, workspace_id)}
+    if not passes:
+        return
+    stored = await queries.contents(passes, {period for each in passes.values() for period in _periods_of(each)})
+    sealed = {pass_id: valid_sums(each, stored[pass_id]) for pass_id, each in passes.items()}
+    sums = await _sum_months(worker, passes, sealed)
+    sealings = [Sealing(each, _complete(each, sums[pass_id], sealed[pass_id])) for pass_id, each in passes.items()]
+    # A new primary may not have shown all events that count in the passes.
+    worker.require_same_primary(election)
+    now_ms = system_ms()
+    await queries.insert(sealings, now_ms)
+    named = await queries.commit(sealings)
+    worker.count_writes(len(sealings), len(sealings) - len(named))
+    done = [each for each in sealings if each.before.card.id in named]
+    valid = [doc["_id"] for each in done for doc in each.docs()]
+    doubted = [doc_id for each in done for doc_id in each.replaces(stored[each.before.card.id])]
+    await queries.clear_doubt(workspace_id, valid, doubted, now_ms)
+
+
+def _is_busy(worker: Worker, workspace_id: str) -> bool:
+    """Return whether the worker folds or publishes now. Sums can wait, events cannot."""
+    return worker.is_running("publish", workspace_id) or any(worker.is_running("fold", key) for key in SLOT_RANGES)
+
+
+def _periods_of(each: SealedPass) -> Iterable[int]:
+    """Return the months and years whose sums must be read, or are replaced."""
+    if ALL_MONTHS in each.card.dirty_months:
+        return each.tokens
+    years = {year_of(month) for month in each.card.dirty_months}
+    return {*years, *(month for year in years for month in months_of(year) if month in each.tokens)}
+
+
+async def _sum_months(
+    worker: Worker, passes: Mapping[str, SealedPass], sealed: Mapping[str, Mapping[int, PassPeriod]]
+) -> dict[str, dict[int, PassPeriod]]:
+    """Return the sums of the months of each pass that are marked, or that its year needs and whose sums are missing."""
+    wanted: dict[int, list[SealedPass]] = {}
+    for pass_id, each in passes.items():
+        dirty = each.card.dirty_months
+        if ALL_MONTHS in dirty:
+            wanted.setdefault(ALL_MONTHS, []).append(each)
+            continue
+        missing = {period for period in _periods_of(each) if period > 9_999} - sealed[pass_id].keys()
+        for month in dirty | missing:
+            wanted.setdefault(month, []).append(each)
+    found: dict[str, dict[int, PassPeriod]] = {pass_id: {} for pass_id in passes}
+    for month in sorted(wanted):
+        cards = [each.card for each in wanted[month]]
+        for pass_id, sums in (await worker.pass_period_queries.sums(cards, month)).items():
+            empty = {} if month == ALL_MONTHS else {month: PassPeriod()}
+            found[pass_id] |= empty | sums
+    return found
+
+
+def _complete(
+    each: SealedPass, months: Mapping[int, PassPeriod], sealed: Mapping[int, PassPeriod]
+) -> dict[int, PassPeriod]:
+    """Return the sums of months that change, of their years, and empty ones of what is sealed and has no event any more."""
+    if ALL_MONTHS in each.card.dirty_months:
+        kept, emptied = {}, dict.fromkeys(each.tokens, PassPeriod())
+    else:
+        kept, emptied = {month: sums for month, sums in sealed.items() if month not in months}, {}
+    sums = {**emptied, **months}
+    for year in {year_of(month) for month in months}:
+        of_year = {month: found for month, found in {**kept, **months}.items() if year_of(month) == year}
+        sums[year] = sum_year(of_year)
+    return sums
