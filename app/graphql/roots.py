@@ -18,6 +18,7 @@ from app.graphql.events.receipts import IngestReceipt, find_receipt
 from app.graphql.events.roots import EventShortcuts, EventTypeQueries
 from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries
 from app.graphql.insights.customer_roots import CustomerInsightQueries
+from app.graphql.insights.roots import SummaryQueries
 from app.graphql.jobs import exports, imports
 from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
@@ -76,6 +77,7 @@ class Query(
     EffectQueries,
     EventTypeQueries,
     InboundHookQueries,
+    SummaryQueries,
     MessageQueries,
     RewardQueries,
     RuleQueries,

@@ -58,8 +58,11 @@ class Days:
 
     def day_of(self, at_ms: int) -> date:
         """Return the day that contains an instant."""
-        index = max(0, bisect_right(self._starts_ms, at_ms) - 1)
-        return date.fromordinal((at_ms + self._offsets_ms[index]) // DAY_MS + _EPOCH_DAY)
+        return date.fromordinal(self.local_ms(at_ms) // DAY_MS + _EPOCH_DAY)
+
+    def local_ms(self, at_ms: int) -> int:
+        """Return the local time at an instant, in ms, as if it were UTC."""
+        return at_ms + self._offsets_ms[max(0, bisect_right(self._starts_ms, at_ms) - 1)]
 
     def start_ms(self, day: date) -> int:
         """Return the first instant of a day, or of the next day that is not empty."""

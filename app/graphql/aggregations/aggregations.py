@@ -32,11 +32,11 @@ from app.graphql.passes.statistics import parse_time, zone_of
 from app.graphql.types.consistency import await_consistency
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.filters import parse_each, parse_metadata_condition
+from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.ids import database_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
 
-from .freshness import Freshness, read_freshness
 from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
 
 

@@ -12,8 +12,8 @@ from app.commands.insights.customer_questions import find_customer_values
 from app.domain.insights import customer_values as domain
 from app.domain.insights.customer_values import ORDER_TYPES, check_quantiles, criteria_of, input_of
 from app.domain.values.instants import from_ms
-from app.graphql.aggregations.freshness import Freshness
 from app.graphql.context import Info
+from app.graphql.types.freshness import Freshness
 from app.graphql.types.scalars import JSON, RawDateTime
 
 from .spans import CURRENCY, FROM, TO, parse_span, parse_types

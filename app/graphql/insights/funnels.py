@@ -13,9 +13,9 @@ from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events.event_queries import EventQuery
 from app.domain.insights.funnels import MAX_FUNNEL_STEPS, MIN_FUNNEL_STEPS
 from app.domain.insights.returns import check_within_days
-from app.graphql.aggregations.freshness import Freshness
 from app.graphql.context import Info
 from app.graphql.types.filters import EventFilter, parse_event_filter
+from app.graphql.types.freshness import Freshness
 from app.graphql.types.scalars import RawDateTime
 
 from .spans import TO, parse_span

@@ -11,9 +11,9 @@ import strawberry
 from app.commands.insights.customer_questions import find_cohorts
 from app.domain.insights.retention import CohortUnit
 from app.domain.values.instants import from_ms
-from app.graphql.aggregations.freshness import Freshness
 from app.graphql.context import Info
 from app.graphql.types.enums import describe_enum
+from app.graphql.types.freshness import Freshness
 from app.graphql.types.scalars import RawDateTime
 
 from .spans import CURRENCY, TIMEZONE, TO, TYPES, parse_span, parse_types

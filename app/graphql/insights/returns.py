@@ -9,8 +9,8 @@ import strawberry
 
 from app.commands.insights.customer_questions import find_return_rate
 from app.domain.insights.returns import parse_within_days
-from app.graphql.aggregations.freshness import Freshness
 from app.graphql.context import Info
+from app.graphql.types.freshness import Freshness
 from app.graphql.types.scalars import RawDateTime
 
 from .spans import FROM, TIMEZONE, TO, TYPES, parse_span, parse_types

@@ -11,10 +11,10 @@ from app.domain.values.currencies import parse_currency
 from app.domain.values.instants import DAY_MS, to_ms
 from app.domain.values.text import parse_text
 from app.domain.workspaces import WorkspaceProfile
-from app.graphql.aggregations.freshness import Freshness, read_freshness
 from app.graphql.context import Info
 from app.graphql.passes.statistics import parse_time, zone_of
 from app.graphql.types.filters import parse_each
+from app.graphql.types.freshness import Freshness, read_freshness
 
 MAX_SPAN_DAYS = 3_660
 """Days from `from` to `to`."""

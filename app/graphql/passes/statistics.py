@@ -151,9 +151,11 @@ async def parse_time(
 
 
 async def parse_time_window(
-    info: Info, window: TimeWindow | None, timezone: str | None, *under: str
+    info: Info, window: TimeWindow | None, timezone: str | None, *under: str, name: str = "timeWindow"
 ) -> tuple[datetime, datetime] | None:
-    """Return the time that a window means as [start, end), or None for all time. `under` is the path of the arguments.
+    """Return the time that a window means as [start, end), or None for all time.
+
+    `under` is the path of the arguments, and `name` is that of the window among them.
 
     Raises InvalidInput for `allTime: false`, an unknown time zone, or a length outside one hour to 3,660 days.
     """
@@ -162,9 +164,9 @@ async def parse_time_window(
     if window.all_time is False:
         raise InvalidInput(
             Code.INVALID,
-            "`allTime` must be true. Leave out `timeWindow` for all time.",
+            f"`allTime` must be true. Leave out `{name}` for all time.",
             *under,
-            "timeWindow",
+            name,
             "allTime",
         )
     now = await info.context.commands.now()
@@ -177,7 +179,7 @@ async def parse_time_window(
     unit, length = ("hours", rolling.hours) if rolling.days is strawberry.UNSET else ("days", rolling.days)
     if not isinstance(length, int) or not 0 < length <= (MAX_DAYS if unit == "days" else MAX_DAYS * 24):
         advice = f"A rolling window has 1 hour to {MAX_DAYS:,} days."
-        raise InvalidInput(Code.OUT_OF_RANGE, advice, *under, "timeWindow", "rolling", unit)
+        raise InvalidInput(Code.OUT_OF_RANGE, advice, *under, name, "rolling", unit)
     # A rolling window is (now - length, now], as in criteria. The store takes [start, end), so the start moves by 1 ms.
     span = timedelta(**{unit: length})
     return now - span + timedelta(milliseconds=1), LATEST

@@ -1,0 +1,80 @@
+"""Comparison of a period with an earlier one: which one it is, and how far a value changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from app.domain.values.decimals import average, subtract_exactly
+from app.domain.values.periods import PeriodUnit, add_periods
+from app.domain.values.zones import Days, days_of
+
+from .periods import Asked
+
+
+class Comparison(StrEnum):
+    """Earlier period that a period is compared with."""
+
+    PREVIOUS_PERIOD = "PREVIOUS_PERIOD"
+    SAME_PERIOD_LAST_YEAR = "SAME_PERIOD_LAST_YEAR"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Value in the earlier period, and how far the present one differs from it.
+
+    `ratio` is the change divided by the size of the earlier value, rounded half-even to 6 places; None if that was 0.
+    `change` and `ratio` are None if a period has no value.
+    """
+
+    value: Decimal | None
+    change: Decimal | None
+    ratio: Decimal | None
+
+
+def change_between(before: Decimal | None, now: Decimal | None) -> Change:
+    """Return the change from the value of the earlier period to the present one."""
+    if before is None or now is None:
+        return Change(before, None, None)
+    change = subtract_exactly(now, before)
+    return Change(before, change, _ratio(change, abs(before)) if before else None)
+
+
+def _ratio(change: Decimal, size: Decimal) -> Decimal:
+    # Averages divide by whole numbers. So both numbers are scaled to whole ones first.
+    places = max(0, -int(size.as_tuple().exponent))
+    return average(change.scaleb(places), int(size.scaleb(places)))
+
+
+def earlier_period(asked: Asked, comparison: Comparison) -> Asked:
+    """Return the period that a period is compared with.
+
+    - PREVIOUS_PERIOD: as many months before it if it consists of whole months, else as many days if it consists of whole
+      days, else the same length of time.
+    - SAME_PERIOD_LAST_YEAR: the same local dates and times one year earlier; of February 29, those of February 28.
+    """
+    days = days_of(asked.zone)
+    first, after = days.day_of(asked.from_ms), days.day_of(asked.to_ms)
+    length_ms = asked.to_ms - asked.from_ms
+    if comparison is Comparison.SAME_PERIOD_LAST_YEAR:
+        start_ms, end_ms = _year_before(days, asked.from_ms), _year_before(days, asked.to_ms)
+        # A part of February 29 may turn round, because that day and the one before it have the same date a year earlier.
+        return replace(asked, from_ms=start_ms, to_ms=end_ms if end_ms > start_ms else start_ms + length_ms)
+    if (days.start_ms(first), days.start_ms(after)) != (asked.from_ms, asked.to_ms):
+        return replace(asked, from_ms=asked.from_ms - length_ms, to_ms=asked.from_ms)
+    if first.day == after.day == 1:
+        months = (after.year - first.year) * 12 + after.month - first.month
+        start = add_periods(first, PeriodUnit.MONTH, -months)
+    else:
+        start = first - (after - first)
+    return replace(asked, from_ms=days.start_ms(start), to_ms=asked.from_ms)
+
+
+def _year_before(days: Days, at_ms: int) -> int:
+    day = days.day_of(at_ms)
+    is_leap_day = (day.month, day.day) == (2, 29)
+    before = date(day.year - 1, 2, 28) if is_leap_day else day.replace(year=day.year - 1)
+    last_ms = days.start_ms(before + timedelta(days=1)) - 1
+    return min(days.start_ms(before) + at_ms - days.start_ms(day), last_ms)

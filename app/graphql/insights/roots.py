@@ -1,0 +1,14 @@
+"""Fields of Query that summarize the events of all customers."""
+
+from __future__ import annotations
+
+import strawberry
+
+from .summaries import EventSummary, event_summary
+
+
+@strawberry.type
+class SummaryQueries:
+    """Fields of Query that summarize the events of all customers."""
+
+    event_summary: EventSummary = strawberry.field(resolver=event_summary)
