@@ -145,11 +145,18 @@ def parse_labels(new_id: str, key: str, sent: Mapping[str, object], at: datetime
     )
 
 
+def sent_labels(name: object, description: object, visible_to_passes: bool | None) -> dict[str, object]:
+    """Return the labels of a segment that a call sent; those of None stay."""
+    sent = {"name": name, "description": description, "visible_to_passes": visible_to_passes}
+    return {key: value for key, value in sent.items() if value is not None}
+
+
 def change_labels(before: Labelled, sent: Mapping[str, object], at: datetime) -> Labels:
     """Return the labels of an object with the changes that were sent. Raises InvalidInput.
 
-    A name of None stays, and so does a description that was not sent; one of None is removed.
+    A name or visibility of None stays, and so does a description that was not sent; one of None is removed.
     """
+    visible = sent.get("visible_to_passes")
     return Labels(
         id=before.id,
         key=before.key,
@@ -157,14 +164,18 @@ def change_labels(before: Labelled, sent: Mapping[str, object], at: datetime) ->
         description=_parse_description(sent["description"]) if "description" in sent else before.description,
         created_at=before.created_at,
         updated_at=at,
+        visible_to_passes=_is_visible(before) if visible is None else visible is True,
     )
+
+
+def _is_visible(before: Labelled) -> bool:
+    return isinstance(before, Segment) and before.visible_to_passes
 
 
 def is_renamed(before: Labelled, labels: Labels) -> bool:
     """Return whether the labels change the name, description or visibility of an object."""
-    visible = isinstance(before, Segment) and before.visible_to_passes
     after = labels.name, labels.description, labels.visible_to_passes
-    return after != (before.name, before.description, visible)
+    return after != (before.name, before.description, _is_visible(before))
 
 
 def _parse_description(raw: object) -> str | None:

@@ -61,9 +61,16 @@ async def _unarchive_segment(ctx: Context, segment_id: str, key: object, notify:
 
 
 async def _take_key(ctx: Context, segment: Segment, key: str) -> None:
-    """Give the key to an archived segment that is about to be unarchived. Raises Conflict: TAKEN."""
-    store = ctx.workspace.segments
-    while not await store.hold_key(segment.id, key, segment.version + 1):
+    """Give the key to an archived segment that is about to be unarchived. Raises Conflict.
+
+    If calls with different keys run at once, the first one wins. After a crash, a repeat needs the key of the first one.
+    """
+    store, version = ctx.workspace.segments, segment.version + 1
+    while not await store.hold_key(segment.id, key, version):
+        held = await store.held_key(segment.id, version)
+        if held not in (None, key):
+            message = f"Another call unarchives this segment with the key {held!r}. Read the segment, or give that key."
+            raise Conflict(message, "key")
         holder = await store.by_key(key)
         if holder is not None and not await store.free_key(holder.id, key):
             raise Conflict("Another segment has this key; give a new key.", "key", code=Code.TAKEN)

@@ -51,11 +51,15 @@ def _require_local_time(criteria: Criteria, what: str, field: str) -> None:
 async def parse_zone_of_segment(
     ctx: Context, timezone: object, zone_field: object, criteria: Criteria, before: SegmentZone | None = None
 ) -> SegmentZone:
-    """Return the zone of a segment, checked. What is None stays as before. Raises InvalidInput and Unavailable."""
-    own = parse_own_zone(timezone, criteria)
+    """Return the zone of a segment, checked. What is None stays as `before`, the zone of a segment that exists.
+
+    An empty text takes away its own zone, or its field. Raises InvalidInput and Unavailable.
+    """
+    own = None if timezone == "" and before is not None else parse_own_zone(timezone, criteria)
     field = parse_zone_field(zone_field, criteria)
-    if before is None:
-        before = SegmentZone((await ctx.profile()).timezone, inherits=True)
+    if before is None or (timezone == "" and not before.inherits):
+        inherited = SegmentZone((await ctx.profile()).timezone, inherits=True)
+        before = inherited if before is None else inherited._replace(field=before.field)
     after = before if own is None else SegmentZone(own, field=before.field)
     return after if zone_field is None else after._replace(field=field)
 

@@ -59,6 +59,7 @@ from .definitions import (
     parse_labels,
     parse_notify,
     repeat_if_changed,
+    sent_labels,
 )
 from .events.event_types import event_types
 from .events.vocabulary import recorded_types
@@ -153,9 +154,8 @@ async def _update_segment(
     tree = before.criteria if criteria is None else await parse_segment_criteria(ctx, criteria)
     zone = await parse_zone_of_segment(ctx, timezone, zone_field, tree, before=before.zone)
     parsed_notify = parse_notify(notify)
-    sent = {"name": name} | ({} if description is None else {"description": description})
-    visible = before.visible_to_passes if visible_to_passes is None else visible_to_passes
-    labels = replace(change_labels(before, sent, await ctx.now()), visible_to_passes=visible)
+    sent = sent_labels(name, description, visible_to_passes)
+    labels = change_labels(before, sent, await ctx.now())
     is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.zone)
     if is_redefined or is_renamed(before, labels):
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)

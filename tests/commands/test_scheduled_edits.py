@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from app.commands.scheduled_edits import make_scheduled_edit, schedule_segment_edit, withdraw_segment_edit
-from app.commands.segments import archive_segment, find_segment, update_segment
+from app.commands.segments import archive_segment, create_segment, find_segment, update_segment
+from app.commands.workspaces.settings import set_local_time
 from app.domain.errors import Code, Refused
-from app.domain.segments.segments import Segment
+from app.domain.segments.segments import Segment, SegmentZone
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.audit import AuditQueries
 from app.store.workspace.scheduled_edits import ScheduledEditQueries
@@ -158,4 +159,84 @@ async def test_edit_that_could_not_be_made_now_is_refused_at_once(business: Busi
         with pytest.raises(Refused) as refused:
             await schedule_segment_edit(business.ctx, segment.id, instant, **fields)
         assert refused.value.problems[0].code is code
+    assert await business.ctx.workspace.scheduled_edits.get(segment.id) is None
+
+
+async def test_edit_changes_labels_and_zone_when_its_time_has_come(business: Business) -> None:
+    """The segment goes back to the zone of the workspace, which changes meanwhile."""
+    this_year = purchases(1, calendar={"unit": "YEAR"})
+    segment = await create_segment(
+        business.ctx, "loyal", "Loyal", this_year, "Old.", "Asia/Tokyo", zone_field="fields.zone"
+    )
+    at = await business.clock.now() + DAY
+    await schedule_segment_edit(
+        business.ctx,
+        segment.id,
+        at,
+        name="Faithful",
+        description="New.",
+        visible_to_passes=True,
+        timezone="",
+        zone_field="",
+    )
+    await business.run_worker()
+    assert await find_segment(business.ctx, segment.id) == segment
+    await set_local_time(business.ctx, "Europe/Berlin")
+    business.clock.set(at)
+    await business.run_worker()
+    edited = await find_segment(business.ctx, segment.id)
+    assert (edited.name, edited.description, edited.visible_to_passes) == ("Faithful", "New.", True)
+    assert edited.zone == SegmentZone("Europe/Berlin", inherits=True)
+    assert edited.version == 2
+
+
+async def test_edit_of_a_name_makes_no_version(business: Business) -> None:
+    segment, at = await open_segment(business)
+    await schedule_segment_edit(business.ctx, segment.id, at, name="Faithful")
+    business.clock.set(at)
+    await business.run_worker()
+    edited = await find_segment(business.ctx, segment.id)
+    assert (edited.name, edited.version, edited.updated_at) == ("Faithful", 1, at)
+
+
+async def test_name_of_an_edit_is_set_once_whenever_a_worker_crashes(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name changes once more between the crash and the next worker."""
+    segment, at = await open_segment(business)
+    await schedule_segment_edit(business.ctx, segment.id, at, criteria=purchases(1), name="Faithful")
+    business.clock.set(at)
+    remove = ScheduledEditQueries.remove
+
+    async def crash(*_: object) -> None:
+        raise Crash("remove")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScheduledEditQueries, "remove", crash)
+        with pytest.raises(Crash):
+            await make_scheduled_edit(business.ctx.resources, business.ctx.workspace.id, segment.id)
+    assert ScheduledEditQueries.remove is remove
+    assert (await update_segment(business.ctx, segment.id, name="Later")).version == 2
+    await business.run_worker()
+    assert (await find_segment(business.ctx, segment.id)).name == "Later"
+    assert await business.ctx.workspace.scheduled_edits.get(segment.id) is None
+
+
+async def test_edit_that_meets_the_limit_of_a_day_is_made_when_there_is_room(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be scheduled while there is no room, because it counts on the day on which it is made."""
+    segment, at = await open_segment(business)
+    monkeypatch.setattr("app.domain.segments.limits.MAX_VERSIONS_A_DAY", 1)
+    await schedule_segment_edit(business.ctx, segment.id, at - timedelta(hours=1), criteria=purchases(1))
+    business.clock.set(at - timedelta(hours=1))
+    await business.run_worker()
+    edit = await business.ctx.workspace.scheduled_edits.get(segment.id)
+    assert edit is not None
+    assert edit.problem is not None
+    assert (edit.problem[0], edit.retry_at) == ("LIMIT", at)
+    assert (await find_segment(business.ctx, segment.id)).version == 1
+    business.clock.set(at + timedelta(minutes=1))
+    await business.run_worker()
+    assert (await find_segment(business.ctx, segment.id)).version == 2
     assert await business.ctx.workspace.scheduled_edits.get(segment.id) is None

@@ -16,6 +16,7 @@ from app.domain.rules.rules import RuleStatus
 from app.domain.segments.segments import Segment, SegmentVersion
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.labels import LabelQueries
+from app.store.workspace.segments import SegmentQueries
 from tests.business import Business, list_transitions, purchases, spent
 from workers.stages.backfill import backfill_once
 
@@ -139,6 +140,38 @@ async def test_key_of_a_segment_that_is_unarchived_at_once_is_not_free(
         assert (await unarchive_segment(business.ctx, segment.id)).key == "loyal"
     await archive_segment(business.ctx, segment.id)
     assert (await create_segment(business.ctx, "loyal", "Loyal again", purchases(2))).version == 1
+
+
+async def test_first_of_two_calls_that_unarchive_a_segment_with_different_keys_wins(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call comes between the two writes of the first one, and has read the segment before it."""
+    segment = await business.create_segment("loyal", purchases(1))
+    archived = await archive_segment(business.ctx, segment.id)
+    hold, get, codes = LabelQueries.hold_key, SegmentQueries.get, list[Code]()
+
+    async def get_as_before(*_: object) -> Segment:
+        return archived
+
+    async def hold_key(store: LabelQueries, object_id: str, key: str, version: int) -> bool:
+        held = await hold(store, object_id, key, version)
+        if key == "first":
+            with monkeypatch.context() as patch:
+                patch.setattr(SegmentQueries, "get", get_as_before)
+                with pytest.raises(Refused) as refused:
+                    await unarchive_segment(business.ctx, segment.id, key="second")
+            codes.append(refused.value.problems[0].code)
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelQueries, "hold_key", hold_key)
+        assert (await unarchive_segment(business.ctx, segment.id, key="first")).key == "first"
+    assert SegmentQueries.get is get
+    assert codes == [Code.CONFLICT]
+    assert (await unarchive_segment(business.ctx, segment.id, key="second")).key == "first"
+    assert (await create_segment(business.ctx, "second", "Second", purchases(1))).version == 1
+    await archive_segment(business.ctx, segment.id)
+    assert (await unarchive_segment(business.ctx, segment.id, key="third")).key == "third"
 
 
 async def test_refused_unarchiving_leaves_the_key_free(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,7 +268,8 @@ async def call_scheduled_edits(business: Business, segment: Segment) -> None:
     assert recent is not None
     for segment_id in (recent.id, segment.id):
         edit = ScheduledEdit(
-            id="edit", segment_id=segment_id, at=await ctx.now(), criteria=None, timezone="Asia/Tokyo", notify="SILENT",
+            id="edit", segment_id=segment_id, at=await ctx.now(), criteria=segment.criteria, timezone=None,
+            zone_field=None, labels={"name": "Lately"}, notify="SILENT",
             fires_rules=False, created_at=await ctx.now(), created_by="key_test",
         )  # fmt: skip
         assert await store.scheduled_edits.put(edit)
@@ -404,6 +405,7 @@ async def call_all_queries(business: Business) -> None:
     await call_scheduled_edits(business, rich)
     assert await store.segments.free_key(rich.id, "rich")
     assert await store.segments.hold_key(rich.id, "rich", 4)
+    assert await store.segments.held_key(rich.id, 4) == "rich"
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
     rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
     await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")

@@ -56,8 +56,12 @@ def check_comparisons(own: int, others: Iterable[VersionSummary], *path: str) ->
         raise LimitExceeded(message, *path)
 
 
+class DailyLimitExceeded(LimitExceeded):
+    """Refusal of a change for which the changes of the last 24 hours leave no room. Later, there is."""
+
+
 def check_rate(own: int, versions: Iterable[VersionSummary], now: datetime, *path: str) -> None:
-    """Raise LimitExceeded if the workspace's definitions changed too often within the last 24 hours."""
+    """Raise DailyLimitExceeded if the workspace's definitions changed too often within the last 24 hours."""
     recent = [version for version in versions if version.at > now - DAY]
     compared = own + sum(version.comparisons for version in recent)
     if len(recent) >= MAX_VERSIONS_A_DAY or compared > MAX_COMPARISONS_A_DAY:
@@ -65,4 +69,4 @@ def check_rate(own: int, versions: Iterable[VersionSummary], now: datetime, *pat
             f"The definitions of a workspace change at most {MAX_VERSIONS_A_DAY} times in 24 hours, with at most "
             f"{MAX_COMPARISONS_A_DAY:,} comparisons in all. Put several changes into one, or try again tomorrow."
         )
-        raise LimitExceeded(message, *path)
+        raise DailyLimitExceeded(message, *path)

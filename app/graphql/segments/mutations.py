@@ -9,7 +9,7 @@ import strawberry
 
 from app.commands import segments as commands
 from app.commands.scheduled_edits import schedule_segment_edit
-from app.domain.errors import Code, InvalidInput, Refused
+from app.domain.errors import Refused
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.ids import given_id
@@ -71,7 +71,9 @@ class UpdateSegmentInput:
         default=None, description="New criteria. They replace the old ones as a whole."
     )
     timezone: str | None = strawberry.field(
-        default=None, description="New IANA time zone. Refused for criteria that do not depend on it."
+        default=None,
+        description="New IANA time zone. Refused for criteria that do not depend on it. With an empty text, the segment has "
+        "the time zone of the workspace again, also after it changes.",
     )
     zone_field: str | None = strawberry.field(
         default=None, description="New field that names the time zone of a pass. An empty text removes it."
@@ -92,9 +94,9 @@ class UpdateSegmentInput:
     )
     scheduled_at: RawDateTime | None = strawberry.field(
         default=None,
-        description="Instant of the next 366 days at which a worker changes criteria and time zone. Until then, "
+        description="Instant of the next 366 days at which a worker makes all changes of this call. Until then, "
         "`Segment.scheduledEdit` has the edit. Another scheduled edit replaces it, and `withdrawSegmentEdit` deletes it. "
-        "`name`, `description`, `visibleToPasses` and `zoneField` are refused then: they change at once. Default: now.",
+        "Default: now.",
     )
 
 
@@ -227,14 +229,11 @@ async def update_segment(
 async def _schedule(
     info: Info, segment_id: str, input: UpdateSegmentInput, criteria: Mapping[str, object] | None
 ) -> UpdateSegmentPayload:
-    labels = {"name": input.name, "description": input.description, "visibleToPasses": input.visible_to_passes}
-    for name, value in (*labels.items(), ("zoneField", input.zone_field)):
-        if value is not None:
-            message = f"`{name}` changes at once. Send it in a call without `scheduledAt`."
-            raise InvalidInput(Code.UNSUPPORTED, message, name)
     segment, edit = await schedule_segment_edit(
         info.context.commands, segment_id, input.scheduled_at,
-        criteria=criteria, timezone=input.timezone, notify=input.notify.value, fire_rules=input.fire_rules,
+        criteria=criteria, timezone=input.timezone, zone_field=input.zone_field, name=input.name,
+        description=input.description, visible_to_passes=input.visible_to_passes,
+        notify=input.notify.value, fire_rules=input.fire_rules,
     )  # fmt: skip
     # A mutation before it in the operation may have read another edit.
     info.context.load.scheduled_edits.clear_all()

@@ -110,7 +110,19 @@ class ScheduledSegmentEdit:
         description="Criteria that the segment gets. Null if they stay as they are then."
     )
     timezone: str | None = strawberry.field(
-        description="IANA time zone that the segment gets. Null if it stays as it is then."
+        description="IANA time zone that the segment gets. An empty text stands for that of the workspace. Null if it stays "
+        "as it is then."
+    )
+    zone_field: str | None = strawberry.field(
+        description="Field that will name the time zone of a pass. An empty text stands for none. Null if it stays as it is "
+        "then."
+    )
+    name: str | None = strawberry.field(description="Name that the segment gets. Null if it stays as it is then.")
+    description: str | None = strawberry.field(
+        description="Description that the segment gets. Null if it stays as it is then."
+    )
+    visible_to_passes: bool | None = strawberry.field(
+        description="Whether tokens of `createPassToken` will see the segment. Null if that stays as it is then."
     )
     notify: SegmentNotification = strawberry.field(
         description="Whether the feed will show the entries and exits that the edit itself causes."
@@ -120,7 +132,12 @@ class ScheduledSegmentEdit:
     )
     created_at: datetime = strawberry.field(description="Instant at which the edit was scheduled.")
     problem: EditProblem | None = strawberry.field(
-        description="Why the edit was not made when its time had come. Null before. Replace or withdraw the edit then."
+        description="Why the edit was not made when its time had come. Null before. Replace or withdraw the edit then, "
+        "unless `retryAt` has an instant."
+    )
+    retry_at: datetime | None = strawberry.field(
+        description="Instant at which a worker makes the edit again, because the workspace had changed too often within 24 "
+        "hours. Null otherwise."
     )
     created_by_id: strawberry.Private[str]
 
@@ -137,9 +154,19 @@ def scheduled_edit_of(edit: ScheduledEdit) -> ScheduledSegmentEdit:
         scheduled_at=edit.at,
         criteria=None if edit.criteria is None else criteria_of(edit.criteria),
         timezone=edit.timezone,
+        zone_field=edit.zone_field,
+        name=_label(edit, "name"),
+        description=_label(edit, "description"),
+        visible_to_passes=None if "visible_to_passes" not in edit.labels else edit.labels["visible_to_passes"] is True,
+        retry_at=edit.retry_at,
         notify=SegmentNotification(edit.notify),
         fire_rules=edit.fires_rules,
         created_at=edit.created_at,
         problem=None if edit.problem is None else EditProblem(code=Code(edit.problem[0]), message=edit.problem[1]),
         created_by_id=edit.created_by,
     )
+
+
+def _label(edit: ScheduledEdit, name: str) -> str | None:
+    label = edit.labels.get(name)
+    return label if isinstance(label, str) else None

@@ -68,14 +68,22 @@ class LabelQueries(WorkspaceQueries):
     async def hold_key(self, object_id: str, key: str, version: int) -> bool:
         """Give a key to an archived object before its version `version` is inserted. Return False if another has it.
 
-        From then on, `free_key` takes it only if that version, or a later one, is archived. Safe to repeat. Index: _id.
+        From then on, `free_key` takes it only if that version, or a later one, is archived. False, too, if a concurrent
+        call has given another key for this version; see `held_key`. Safe to repeat. Index: _id.
         """
         change: Doc = {"$set": {"key": key, "held_for": version}, "$unset": {"shown_key": ""}}
+        is_first: list[Doc] = [{"held_for": {"$exists": False}}, {"held_for": {"$lt": version}}]
+        where = self._in_workspace(_id=object_id, **{"$or": [*is_first, {"held_for": version, "key": key}]})
         try:
-            await self._collection.update_one(self._in_workspace(_id=object_id), change)
+            return (await self._collection.update_one(where, change)).matched_count == 1
         except DuplicateKeyError:
             return False
-        return True
+
+    async def held_key(self, object_id: str, version: int) -> str | None:
+        """Return the key that `hold_key` has given to an object for a version or a later one, or None. Index: _id."""
+        where = self._in_workspace(_id=object_id, held_for={"$gte": version})
+        doc = await self._collection.find_one(where, {"key": 1, "shown_key": 1})
+        return None if doc is None else doc.get("shown_key", doc["key"])
 
     async def labels(self, ids: Iterable[str]) -> dict[str, Labels]:
         """Return the labels of the ids that exist. Index: _id."""
@@ -93,8 +101,11 @@ class LabelQueries(WorkspaceQueries):
         doc = {**_labels_to_doc(labels), "workspace": self._workspace_id, "defined": False}
         return not await insert_new(self._collection, [doc])
 
-    async def set_labels(self, labels: Labels) -> None:
-        """Store name, description and visibility, and make lists include the object. Safe to repeat. Index: _id."""
+    async def set_labels(self, labels: Labels, *, edit_id: str | None = None) -> None:
+        """Store name, description and visibility, and make lists include the object. Safe to repeat. Index: _id.
+
+        Nothing changes if a scheduled edit, of the id `edit_id`, has changed them before.
+        """
         fields = {
             "name": labels.name,
             "description": labels.description,
@@ -102,8 +113,10 @@ class LabelQueries(WorkspaceQueries):
             "defined": True,
         }
         visibility = {"$set" if labels.visible_to_passes else "$unset": {"visible": True}}
-        change = {**visibility, "$set": {**fields, **visibility.get("$set", {})}}
-        await self._collection.update_one(self._in_workspace(_id=labels.id), change)
+        of_edit = {} if edit_id is None else {"last_edit": edit_id}
+        change = {**visibility, "$set": {**fields, **of_edit, **visibility.get("$set", {})}}
+        is_new = {name: {"$ne": value} for name, value in of_edit.items()}
+        await self._collection.update_one(self._in_workspace(_id=labels.id, **is_new), change)
 
     async def _read_page(self, span: PageRequest) -> Page[Doc]:
         """Return documents of defined labels, the newest first; key (created ms, id). Index as for `count`."""

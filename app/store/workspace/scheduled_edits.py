@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.segments.edits import ScheduledEdit
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.criteria import criteria_from_doc, criteria_to_doc
 from app.store.mongo.queries import Doc, WorkspaceQueries
 
@@ -64,9 +65,14 @@ class ScheduledEditQueries(WorkspaceQueries):
         """Delete an edit that was made. Safe to repeat. Index: _id."""
         await self._collection.delete_one(self._in_workspace(_id=edit.segment_id, edit=edit.id))
 
-    async def refuse(self, edit: ScheduledEdit, code: str, message: str) -> None:
-        """Store why an edit was not made. It can be replaced and withdrawn again. Safe to repeat. Index: _id."""
-        change = {"$set": {"problem": [code, message]}, "$unset": {"due": "", "taken": ""}}
+    async def refuse(self, edit: ScheduledEdit, code: str, message: str, *, retry_at: datetime | None = None) -> None:
+        """Store why an edit was not made. It can be replaced and withdrawn again. Safe to repeat. Index: _id.
+
+        With `retry_at`, a worker makes it again at that instant.
+        """
+        due = {} if retry_at is None else {"due": to_ms(retry_at)}
+        removed = {"taken": ""} if due else {"due": "", "taken": ""}
+        change = {"$set": {"problem": [code, message], **due}, "$unset": removed}
         await self._collection.update_one(self._in_workspace(_id=edit.segment_id, edit=edit.id), change)
 
 
@@ -78,6 +84,8 @@ def _edit_to_doc(edit: ScheduledEdit) -> Doc:
         "at": edit.at,
         **({} if edit.criteria is None else criteria_to_doc(edit.criteria)),
         **({} if edit.timezone is None else {"timezone": edit.timezone}),
+        **({} if edit.zone_field is None else {"zone_field": edit.zone_field}),
+        **({"labels": dict(edit.labels)} if edit.labels else {}),
         "notify": edit.notify,
         "fires_rules": edit.fires_rules,
         "created_at": edit.created_at,
@@ -92,9 +100,12 @@ def _edit_from_doc(doc: Doc) -> ScheduledEdit:
         at=doc["at"],
         criteria=criteria_from_doc(doc) if "criteria" in doc else None,
         timezone=doc.get("timezone"),
+        zone_field=doc.get("zone_field"),
+        labels=doc.get("labels", {}),
         notify=doc["notify"],
         fires_rules=doc["fires_rules"],
         created_at=doc["created_at"],
         created_by=doc["by"],
         problem=(doc["problem"][0], doc["problem"][1]) if "problem" in doc else None,
+        retry_at=from_ms(doc["due"]) if "problem" in doc and "due" in doc else None,
     )

@@ -230,16 +230,17 @@ async def test_edit_is_scheduled_shown_and_withdrawn(api: Api) -> None:
     created = (await create(api, "five", FIVE))["segment"]
     at = (await api.business.clock.now() + timedelta(days=1)).isoformat().replace("+00:00", "Z")
     scheduled = """segment { version scheduledEdit { scheduledAt criteria { event { value } } timezone notify fireRules
-      createdBy { name } problem { code } } } userErrors { code field }"""
+      name description visibleToPasses zoneField retryAt createdBy { name } problem { code } } } userErrors { code field }"""
     data = await api.fetch_data(
         f"""mutation ($id: ID!, $at: DateTime!) {{
-        named: updateSegment(input: {{id: $id, name: "Six", timezone: "Asia/Tokyo", scheduledAt: $at}}) {{ {scheduled} }}
-        updateSegment(input: {{id: $id, scheduledAt: $at, notify: EMIT, fireRules: true,
+        zoned: updateSegment(input: {{id: $id, name: "Six", timezone: "Asia/Tokyo", scheduledAt: $at}}) {{ {scheduled} }}
+        updateSegment(input: {{id: $id, scheduledAt: $at, notify: EMIT, fireRules: true, name: "Six", description: "New.",
+          visibleToPasses: true, zoneField: "",
           criteria: {{event: {{types: ["purchas"], value: 6}}}}}}) {{ {scheduled} warnings {{ code }} }}
         withdrawSegmentEdit(input: {{id: $id}}) {{ {scheduled} }} }}""",
         id=created["id"], at=at,
     )  # fmt: skip
-    assert list_codes(data["named"]["userErrors"]) == [("UNSUPPORTED", ["name"])]
+    assert list_codes(data["zoned"]["userErrors"]) == [("INVALID", ["timezone"])]
     segment = data["updateSegment"]["segment"]
     edit = segment["scheduledEdit"]
     assert (segment["version"], len(data["updateSegment"]["warnings"])) == (1, 1)
@@ -248,6 +249,8 @@ async def test_edit_is_scheduled_shown_and_withdrawn(api: Api) -> None:
         {"event": {"value": "6"}}, None, "EMIT", True, None,
     )  # fmt: skip
     assert edit["createdBy"]["name"]
+    labels = [edit[name] for name in ("name", "description", "visibleToPasses", "zoneField", "retryAt")]
+    assert labels == ["Six", "New.", True, "", None]
     assert data["withdrawSegmentEdit"]["segment"]["scheduledEdit"] is None
 
 
