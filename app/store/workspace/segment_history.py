@@ -26,7 +26,6 @@ from app.store.mongo.queries import (
     equal_to,
     in_chunks,
     insert_new,
-    update_by_ids,
 )
 from app.store.workspace import activities
 from app.store.workspace.workspaces import read_log_history
@@ -146,12 +145,10 @@ class SegmentHistory(WorkspaceQueries):
         ids = [doc["_id"] for doc in await self._collection.find(where, {"_id": 1}).to_list(None)]
         if not ids:
             return False
-        workspaces = dict.fromkeys(ids, self._workspace_id) if self._is_sharded else None
-        # An erasure may have taken the pass out since the read: it must not come back.
-        where = {"pass": pass_id}
-        await update_by_ids(
-            self._collection, ids, change, where=where, in_chunk=self._in_chunk, workspace_ids=workspaces
-        )
+        # Each update asks for the pass: an erasure may have taken it out since the read, and it must not come back.
+        updates = [UpdateOne({**self._by_id(each), "pass": pass_id}, change) for each in ids]
+        for start in range(0, len(updates), self._in_chunk):
+            await self._collection.bulk_write(updates[start : start + self._in_chunk], ordered=False)
         return True
 
     async def _answer_for(self, pass_ids: Sequence[str]) -> None:

@@ -11,12 +11,12 @@ import pytest
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
 from app.commands.segments import archive_segment
+from app.store.mongo.queries import Collection
 from app.store.operations.consistency import Finding
 from app.store.operations.history_check import HistoryCheck
 from app.store.operations.restored import Restoration
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
-from app.store.workspace import segment_history
 from app.store.workspace.segment_history import SegmentHistory
 from tests.business import Business, bought_within, purchases
 from tests.crashes import Crash
@@ -162,15 +162,16 @@ async def test_slow_merge_does_not_bring_an_erased_pass_back(
     await enter_and_leave(business)
     ids = await business.ctx.workspace.passes.ids_of(["p1", "p2"])
     history = business.ctx.workspace.history
-    update = segment_history.update_by_ids
+    collections = type(business.ctx.resources.db["intervals"])
+    write = collections.bulk_write
 
-    async def update_late(*args: Any, **options: Any) -> None:
-        monkeypatch.setattr(segment_history, "update_by_ids", update)
+    async def write_late(collection: Collection, *args: Any, **options: Any) -> object:
+        monkeypatch.setattr(collections, "bulk_write", write)
         await history.move(ids["p2"], ids["p1"])
         await history.erase([ids["p1"]])
-        await update(*args, **options)
+        return await collection.bulk_write(*args, **options)
 
-    monkeypatch.setattr(segment_history, "update_by_ids", update_late)
+    monkeypatch.setattr(collections, "bulk_write", write_late)
     await history.move(ids["p2"], ids["p1"])
     answering = {doc.get("pass") for doc in await business.ctx.resources.db["intervals"].find({}).to_list(None)}
     assert answering.isdisjoint(ids.values())
