@@ -1,13 +1,15 @@
-"""Job reports as CSV files, streamed from the store: one line for each problem of a row that failed."""
+"""Job reports as CSV files, streamed from the store: a line for each problem of a failed row, or for each difference."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from app.commands.jobs.imports import REPORT_COLUMNS
 from app.domain.actors import READ, Actor
 from app.domain.files.csv_writer import write_csv
 from app.domain.files.row_splitter import BOM
+from app.domain.insights.verification import DIFFERENCE_COLUMNS
+from app.domain.jobs import JobKind
 from app.store.workspace.workspace import Workspace
 
 
@@ -18,12 +20,14 @@ async def read_report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncI
     Raises Denied if the actor lacks the scope `read`; Unavailable.
     """
     actor.require(READ)
-    if await workspace.jobs.get(job_id) is None:
+    job = await workspace.jobs.get(job_id)
+    if job is None:
         return None
-    return _write_parts(workspace.jobs.report(job_id))
+    columns = DIFFERENCE_COLUMNS if job.kind is JobKind.VERIFY_PROJECTION else REPORT_COLUMNS
+    return _write_parts(columns, workspace.jobs.report(job_id))
 
 
-async def _write_parts(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
-    yield BOM + write_csv([REPORT_COLUMNS])
+async def _write_parts(columns: Sequence[str], parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
+    yield BOM + write_csv([columns])
     async for lines in parts:
         yield write_csv(lines)

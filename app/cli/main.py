@@ -30,6 +30,7 @@ from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 from .truncate import truncate
+from .verify import verify
 
 
 def _list_settings() -> str:
@@ -82,6 +83,7 @@ main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)
 main.add_command(report)
+main.add_command(verify)
 main.add_command(key)
 
 

@@ -19,6 +19,7 @@ from app.graphql.events.roots import EventShortcuts, EventTypeQueries
 from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries
 from app.graphql.insights.customer_roots import CustomerInsightQueries
 from app.graphql.insights.roots import SummaryQueries
+from app.graphql.insights.verification import VerificationMutations
 from app.graphql.jobs import exports, imports
 from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
@@ -132,6 +133,7 @@ class Mutation(
     PassTokenMutations,
     RewardMutations,
     RuleMutations,
+    VerificationMutations,
     WebhookMutations,
 ):
     """Mutations: they change the workspace of the API key.

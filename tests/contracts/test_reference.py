@@ -88,7 +88,6 @@ INTERNAL = frozenset(
     app.domain.fold.entries.MAX_BYTES
     app.domain.definitions.MAX_ZONES_KEPT
     app.domain.fold.entries.MAX_ENTRIES
-    app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.messages.unsubscribing.MAX_TOKEN_CHARACTERS
     app.domain.pass_tokens.MAX_TOKEN_CHARACTERS
     app.domain.passes.search_tokens.MAX_NAME_KEY

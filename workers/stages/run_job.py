@@ -28,6 +28,7 @@ from workers.jobs import (
     removals,
     replays,
     simulations,
+    verifications,
 )
 from workers.jobs.lease import JobLease
 from workers.worker import Worker
@@ -49,6 +50,7 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.INCLUDE_MEMBERS: inclusions.run_inclusion,
     JobKind.BROADCAST: broadcasts.run_broadcast,
     JobKind.PREVIEW_SEGMENT: previews.run_preview,
+    JobKind.VERIFY_PROJECTION: verifications.run_verification,
 }
 RETRY_DELAY_MS = 5_000
 """The pause of a job after an unexpected error."""

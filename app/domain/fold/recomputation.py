@@ -7,7 +7,7 @@ equal what the fold has stored, in whatever parts and order it counted the event
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from app.domain.definitions import Definitions
 from app.domain.events.events import RULE_FIRED, Event
@@ -24,6 +24,26 @@ from app.domain.state.windows import Window
 
 MAX_RECOMPUTED_EVENTS = 50_000
 """Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
+
+NOT_QUOTED = "not quoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Part of a stored object that differs from what the events give.
+
+    `live` is what is stored. Values that may be personal data are not quoted: both values are then `NOT_QUOTED`.
+    """
+
+    what: str
+    live: str
+    rebuilt: str
+
+    def __str__(self) -> str:
+        """Return the difference as a sentence."""
+        if self.live == NOT_QUOTED:
+            return f"Its events give another value for {self.what} than is stored."
+        return f"Its events give {self.rebuilt} for {self.what}, stored is {self.live}."
 
 
 class Recomputation:
@@ -53,40 +73,41 @@ class Recomputation:
         else:
             self._events.clear()
 
-    def find_differences(self, definitions: Definitions) -> list[str]:
-        """Return what the stored pass has otherwise, one sentence each. The definitions include those of its revision."""
+    def find_differences(self, definitions: Definitions) -> list[Difference]:
+        """Return what the stored pass has otherwise. The definitions include those of its revision."""
         card = self._card
         found = list(_compare_aggregates(self._rows, card.aggregates))
         found += _compare_aggregates(self._made_rows, card.made_aggregates)
         archived = definitions.active(card.revision).archived_rules - card.firings.keys()
         if without_rules(self._firings, archived) != card.firings:
-            found.append("Its events give other counts of the firings of rules than are stored.")
+            found.append(_unquoted("the firings of rules"))
         if self._redeemed != card.redeemed:
-            found.append("Its events give other units of redeemed rewards than are stored.")
+            found.append(_unquoted("the units of redeemed rewards"))
         if self.is_whole:
             found += [*self._compare_points(), *self._compare_profile()]
             found += self._compare_measures(definitions.active_for(self._card.revision, self._card.profile).measures)
         return found
 
-    def _compare_points(self) -> Iterator[str]:
+    def _compare_points(self) -> Iterator[Difference]:
         account, _ = rebuild_account(self._events, self._card.evaluated_until_ms)
         if account.balance != self._card.points:
-            yield f"Its events give {account.balance} points, stored are {self._card.points}."
+            yield Difference("the points", str(self._card.points), str(account.balance))
         lots, stored = (
             {each: lot.remaining for each, lot in (found or {}).items()} for found in (account.lots, self._card.lots)
         )
         if lots != stored:
-            yield f"Its events leave points with an expiry in {len(lots)} grants, stored are {len(stored)}, or other points."
+            live, rebuilt = (f"{sum(each.values())} points in {len(each)} grants" for each in (stored, lots))
+            yield Difference("the points with an expiry", live, rebuilt)
         if account.pending != self._card.pending_points:
-            yield "Its events give other pending points than are stored."
+            yield _unquoted("the pending points")
 
-    def _compare_profile(self) -> Iterator[str]:
+    def _compare_profile(self) -> Iterator[Difference]:
         profile = rebuild_profile(self._card.initial_profile, self._events)
         for name in ("holder", "fields", "metadata", "status", "lists", "consents"):
             if getattr(profile, name) != getattr(self._card.profile, name):
-                yield f"Its events give another value of {name} than is stored."
+                yield _unquoted(f"the {name}")
 
-    def _compare_measures(self, measures: Iterable[Measure]) -> Iterator[str]:
+    def _compare_measures(self, measures: Iterable[Measure]) -> Iterator[Difference]:
         for measure in measures:
             stored = self._card.measures.get(measure.key)
             if measure.can_use_aggregates:
@@ -94,10 +115,11 @@ class Recomputation:
             else:
                 expected = build_measure(measure, self._events, self._card.evaluated_until_ms)
             if _value_of(expected) != _value_of(stored):
-                yield f"Its events give {_value_of(expected)} for the measure {measure.key}, stored is {_value_of(stored)}."
+                live, rebuilt = str(_value_of(stored)), str(_value_of(expected))
+                yield Difference(f"the measure {measure.key}", live, rebuilt)
 
 
-def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[str]:
+def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[Difference]:
     for key in sorted(found.keys() | stored.keys(), key=str):
         row = found.get(key)
         if row is not None and key in stored:
@@ -106,7 +128,11 @@ def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[str]:
         if row != stored.get(key):
             kind, currency = key
             name = kind if currency is None else f"{kind} in {currency}"
-            yield f"Its events give {_text(row)} of {name}, stored is {_text(stored.get(key))}."
+            yield Difference(name, _text(stored.get(key)), _text(row))
+
+
+def _unquoted(what: str) -> Difference:
+    return Difference(what, NOT_QUOTED, NOT_QUOTED)
 
 
 def _value_of(state: State | None) -> object:

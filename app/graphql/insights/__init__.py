@@ -1,1 +1,1 @@
-"""Queries that answer questions about all customers."""
+"""Questions about all customers, and the proof that what is stored agrees with the events."""

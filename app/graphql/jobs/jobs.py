@@ -42,6 +42,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `SIMULATE_RULE`: the figures of `simulateRule`.
 - `BROADCAST`: the number of `messages` queued.
 - `PREVIEW_SEGMENT`: the figures of `previewSegment`.
+- `VERIFY_PROJECTION`: the figures of `verifyProjection`.
 
 Every result also has the list `warnings`."""
 """The description of the field `result`, as Markdown."""
@@ -58,7 +59,7 @@ class JobProgress:
     )
     failed: int = strawberry.field(
         description="Number of items that could not be processed. For an import, the file at `reportUrl` gives the "
-        "reasons."
+        "reasons. For `VERIFY_PROJECTION`, it is the number of passes that differ."
     )
 
 
@@ -81,7 +82,8 @@ class Job(Node):
     result: JSON | None = strawberry.field(description=RESULT)
     domain_job: strawberry.Private[domain.Job]
     report_url: str | None = strawberry.field(
-        description="URL of a CSV file that has a line for each problem of a failed row; null while no row has failed. "
+        description="URL of a CSV file that has a line for each problem of a failed row, or for each difference that "
+        "`verifyProjection` found; null while nothing has failed. "
         "It is relative to the address of the API and needs an API key with the scope `read`. The file is kept for 30 "
         "days."
     )

@@ -199,6 +199,7 @@ describe_enum(
         "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
         "BROADCAST": "Queues a message to each member of a segment. Started by `broadcastMessage`.",
         "PREVIEW_SEGMENT": "Computes who would be in a segment, and changes nothing. Started by `previewSegment`.",
+        "VERIFY_PROJECTION": "Compares what is stored with the events. Started by `verifyProjection`.",
     },
 )
 describe_enum(

@@ -22,6 +22,7 @@ from app.domain.files.import_plan import ImportOrder, ImportPlan
 from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
 from app.domain.files.members import MemberImportOrder, MemberPlan
+from app.domain.insights.verification import VerificationOrder
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
 from app.domain.preview import PreviewOrder
 from app.domain.rules.rules import RuleVersion
@@ -118,6 +119,7 @@ Order = (
     | InclusionOrder
     | MemberImportOrder
     | PreviewOrder
+    | VerificationOrder
 )
 """What a job does, by its kind."""
 
@@ -156,6 +158,8 @@ def order_to_doc(order: Order) -> Doc:
         return {"rule": order.rule_id, "types": list(order.types), "within": order.within_ms, **period}
     if isinstance(order, InclusionOrder):
         return {"rule": order.rule_id}
+    if isinstance(order, VerificationOrder):
+        return {"passes": None if order.pass_ids is None else list(order.pass_ids)}
     if isinstance(order, MemberImportOrder):
         layout = None if order.plan.layout is None else list(astuple(order.plan.layout))
         plan = {"begin": order.plan.start, "layout": layout}
@@ -218,6 +222,8 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
                 criteria_from_doc(doc), doc["timezone"], doc["segment"],
                 notify=doc["notify"], fires_rules=doc.get("fires_rules", False), at_ms=doc.get("at"),
             )  # fmt: skip
+        case JobKind.VERIFY_PROJECTION:
+            return VerificationOrder(None if doc["passes"] is None else tuple(doc["passes"]))
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

@@ -37,6 +37,7 @@ from .messages import MessageQueries
 from .moments import MomentQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
+from .pass_draws import PassDrawQueries
 from .pass_tokens import TokenKeyQueries, TokenRevocationQueries
 from .passes import PassQueries
 from .progress import ProgressQueries
@@ -85,6 +86,7 @@ class Workspace(ErrorTranslating):
         self._cache = WorkspaceCache() if cache is None else cache
         self._position_lock = asyncio.Lock()
         self.passes = PassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.pass_draws = PassDrawQueries(db, workspace_id, in_chunk)
         self.finding = FindQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)

@@ -69,10 +69,10 @@ async def test_each_value_that_differs_is_found(shop: Business) -> None:
     damages: list[tuple[dict[str, Any], str]] = [
         (
             {f"aggregates.{row}.n": 99},
-            "Its events give 3 with the sum 10 of purchase in USD, stored is 99 with the sum 10.",
+            "Its events give 3 with the sum 10 for purchase in USD, stored is 99 with the sum 10.",
         ),
-        ({"points": Decimal128("6")}, "Its events give 5 points, stored are 6."),
-        ({"profile.status": "REVOKED"}, "Its events give another value of status than is stored."),
+        ({"points": Decimal128("6")}, "Its events give 5 for the points, stored is 6."),
+        ({"profile.status": "REVOKED"}, "Its events give another value for the status than is stored."),
     ]
     for change, text in damages:
         await passes.update_one({"_id": dan["_id"]}, {"$set": change})

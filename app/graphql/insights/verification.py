@@ -1,0 +1,68 @@
+"""Mutation verifyProjection: a job that compares stored results with the events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from app.commands.insights import verification
+from app.domain.errors import Refused
+from app.domain.insights.verification import MAX_VERIFIED_PASSES
+from app.graphql.context import Info
+from app.graphql.jobs.jobs import Job, job_of
+from app.graphql.types.ids import database_id
+from app.graphql.types.payloads import UserError, user_errors
+
+
+@strawberry.input
+class VerifyProjectionInput:
+    """What to compare with the events. Without `passIds` and `sample`, all passes are compared."""
+
+    pass_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None,
+        description=f"Ids of the passes: 1 to {MAX_VERIFIED_PASSES:,}. A merged pass stands for the one that remains. "
+        "Do not combine it with `sample`.",
+    )
+    sample: int | None = strawberry.field(
+        default=None,
+        description=f"Number of passes to draw at random: 1 to {MAX_VERIFIED_PASSES:,}. Each call draws other passes.",
+    )
+
+
+@strawberry.type
+class VerifyProjectionPayload:
+    """Result of `verifyProjection`."""
+
+    job: Job | None = strawberry.field(default=None, description="Job that compares. Null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
+
+
+async def verify_projection(
+    info: Info, input: Annotated[VerifyProjectionInput, strawberry.argument(description="What to compare.")]
+) -> VerifyProjectionPayload:
+    """Compute passes anew from their events, and compare them with what is stored, in a job. Needs the scope `write`.
+
+    The job changes nothing that it compares, and runs beside other work. It looks again at a pass that was written
+    meanwhile. Of a pass, it compares the aggregates, points, profile, measures, firings of rules and redeemed rewards. Of a
+    pass with more than 50,000 events, it compares the aggregates only.
+
+    The job's `result` has the numbers of `passes` and their `events`, and of passes that are only `partial`ly compared,
+    still `moving` or `gone` meanwhile. `differing` is the number of passes with a difference, and `differences` that of
+    all differences. `reportUrl` lists the differences, up to 100 of a pass. Not safe to repeat: each call starts a job.
+    """
+    pass_ids = None if input.pass_ids is None else [database_id(each, "Pass") or "" for each in input.pass_ids]
+    try:
+        job = await verification.verify_projection(info.context.commands, pass_ids=pass_ids, sample=input.sample)
+    except Refused as refused:
+        return VerifyProjectionPayload(user_errors=user_errors(refused.problems))
+    return VerifyProjectionPayload(job=job_of(job))
+
+
+@strawberry.type
+class VerificationMutations:
+    """Fields of Mutation that compare stored results with the events."""
+
+    verify_projection: VerifyProjectionPayload = strawberry.mutation(resolver=verify_projection)

@@ -1,0 +1,115 @@
+"""verifyProjection: what is stored agrees with the events, also while it changes, and damage is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from bson import Decimal128
+
+from app.commands.insights.verification import verify_projection
+from app.domain.errors import Code, Refused
+from app.domain.jobs import JobStatus
+from app.store.operations.recomputation import DeepCheck
+from tests.business import Business, spent
+from tests.store.operations.test_consistency import shop
+from workers.stages.run_job import jobs
+
+__all__ = ["shop"]
+NOTHING = {"passes": 0, "events": 0, "partial": 0, "moving": 0, "gone": 0, "differing": 0, "differences": 0}
+
+
+async def verify(
+    business: Business, pass_ids: list[str] | None = None, sample: int | None = None
+) -> tuple[Mapping[str, object], list[list[str]]]:
+    """Run the job to its end, and return its result and the lines of its report."""
+    job = await verify_projection(business.ctx, pass_ids=pass_ids, sample=sample)
+    for _ in range(50):
+        await jobs(business.worker, job.id)
+        found = await business.ctx.workspace.jobs.get(job.id)
+        assert found is not None
+        if found.finished_at is not None:
+            assert found.status is JobStatus.SUCCEEDED, found.error
+            lines = [line async for part in business.ctx.workspace.jobs.report(job.id) for line in part]
+            assert (found.tally.done, found.report_path is not None) == (found.total, bool(lines))
+            return {name: value for name, value in found.result.items() if name != "warnings"}, lines
+    raise AssertionError("the job does not end")
+
+
+async def fill(shop: Business) -> None:
+    """Record events of 10 passes: removed and pending ones, too."""
+    await shop.create_segment("rich", spent(3))
+    await shop.record(
+        *({"pass_external_id": f"p{n}", "amount": n, "points": 5, "external_id": f"e{n}"} for n in range(10))
+    )
+    await shop.run_worker()
+    await shop.record({"pass_external_id": "p1", "amount": 3, "external_id": "pending"})
+
+
+async def test_nothing_differs_in_what_the_fold_stores(shop: Business) -> None:
+    await fill(shop)
+    total = await shop.ctx.workspace.passes.count()
+    result, lines = await verify(shop)
+    assert lines == []
+    assert result == {**NOTHING, "passes": total, "events": result["events"]}
+    assert int(str(result["events"])) >= 10
+
+
+async def test_each_difference_is_in_the_report(shop: Business) -> None:
+    await fill(shop)
+    damaged = await shop.read_pass("p3")
+    passes = shop.ctx.resources.db["passes"]
+    change = {"points": Decimal128("6"), "profile.status": "REVOKED"}
+    await passes.update_one({"_id": damaged.id}, {"$set": change})
+    healthy = await shop.read_pass("p4")
+    result, lines = await verify(shop)
+    assert lines == [
+        ["PASS", damaged.id, "the points", "6", "5"],
+        ["PASS", damaged.id, "the status", "not quoted", "not quoted"],
+    ]
+    assert (result["differing"], result["differences"]) == (1, 2)
+    assert await verify(shop, [healthy.id]) == ({**NOTHING, "passes": 1, "events": 1}, [])
+    assert (await verify(shop, [healthy.id, damaged.id]))[1] == lines
+
+
+async def test_sample_draws_passes_at_random_from_all_of_them(shop: Business) -> None:
+    await fill(shop)
+    result, _ = await verify(shop, sample=1_000)
+    assert result["passes"] == await shop.ctx.workspace.passes.count()
+    total = await shop.ctx.workspace.passes.count()
+    drawn: set[str] = set()
+    for start in range(0, 2**31, 2**27):
+        ids = await shop.ctx.workspace.pass_draws.ids(start, 5, total)
+        assert len(ids) == len(set(ids)) <= 5
+        drawn |= set(ids)
+    assert len(drawn) == total
+
+
+async def test_pass_that_is_written_at_each_look_is_counted_and_not_compared(
+    shop: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(shop)
+    original = DeepCheck._read_definitions
+
+    async def write_meanwhile(self: DeepCheck, card: Any) -> Any:
+        if card.external_id == "p3":
+            await shop.ctx.resources.db["passes"].update_one({"_id": card.id}, {"$inc": {"v": 1}})
+        return await original(self, card)
+
+    monkeypatch.setattr(DeepCheck, "_read_definitions", write_meanwhile)
+    result, lines = await verify(shop)
+    assert (result["moving"], result["differing"], lines) == (1, 0, [])
+
+
+async def test_input_without_meaning_is_refused(shop: Business) -> None:
+    for pass_ids, sample, code in (
+        (["pass_none"], None, Code.UNKNOWN),
+        ([], None, Code.OUT_OF_RANGE),
+        (None, 0, Code.OUT_OF_RANGE),
+        (None, 1_001, Code.OUT_OF_RANGE),
+        (["pass_none"], 3, Code.INVALID),
+    ):
+        with pytest.raises(Refused) as refused:
+            await verify_projection(shop.ctx, pass_ids=pass_ids, sample=sample)
+        assert [problem.code for problem in refused.value.problems] == [code]
