@@ -14,21 +14,19 @@ from app.domain.insights.customer_values import ORDER_TYPES, check_quantiles, cr
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.freshness import Freshness
-from app.graphql.types.scalars import JSON, RawDateTime
+from app.graphql.types.scalars import JSON
 
-from .spans import CURRENCY, FROM, TO, parse_span, parse_types
+from .spans import CURRENCY, CustomerPeriodInput, parse_span, parse_types
 
 
 @strawberry.input
-class RecencyFrequencyMonetaryInput:
+class RecencyFrequencyMonetaryInput(CustomerPeriodInput):
     """Customers to divide into cells."""
 
     types: list[str] | None = strawberry.field(
         default=None,
         description="Event types that count in recency and frequency, at most 50. Default: `purchase` and `checkout`.",
     )
-    from_at: RawDateTime | None = strawberry.field(name="from", default=None, description=FROM)
-    to_at: RawDateTime | None = strawberry.field(name="to", default=None, description=TO)
     quantiles: int = strawberry.field(
         default=5, description="Number of scores for each of the three values, 2 to 10. Default: 5."
     )
@@ -85,7 +83,7 @@ async def recency_frequency_monetary(
     """
     check_quantiles(input.quantiles, "input", "quantiles")
     types = parse_types(input.types) or list(ORDER_TYPES)
-    asked = await parse_span(info, input.from_at, input.to_at, None)
+    asked = await parse_span(info, input)
     currency, span = asked.currency(input.currency), asked.span
     thresholds, cells = await find_customer_values(info.context.commands, span, types, currency, input.quantiles)
 

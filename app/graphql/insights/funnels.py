@@ -16,14 +16,13 @@ from app.domain.insights.returns import check_within_days
 from app.graphql.context import Info
 from app.graphql.types.filters import EventFilter, parse_event_filter
 from app.graphql.types.freshness import Freshness
-from app.graphql.types.scalars import RawDateTime
 
-from .spans import TO, parse_span
+from .spans import CustomerPeriodInput, parse_span
 
 
 @strawberry.input
-class FunnelInput:
-    """Steps that customers take one after the other."""
+class FunnelInput(CustomerPeriodInput):
+    """Steps that customers take one after the other. First steps lie in the period, the other ones may lie after it."""
 
     steps: list[EventFilter] = strawberry.field(
         description="Events of each step, in the order of the steps: 2 to 10 steps. Events that rules made take a step only "
@@ -32,14 +31,6 @@ class FunnelInput:
     within_days: int = strawberry.field(
         default=30,
         description="Longest time from the first step to each other one, in days of 24 hours: 1 to 3,660. Default: 30.",
-    )
-    from_at: RawDateTime | None = strawberry.field(
-        name="from",
-        default=None,
-        description="First steps that customers took at this instant or later. Default: no lower bound.",
-    )
-    to_at: RawDateTime | None = strawberry.field(
-        name="to", default=None, description=f"{TO} The other steps may lie after it."
     )
 
 
@@ -78,7 +69,7 @@ async def funnel(
         raise InvalidInput(Code.OUT_OF_RANGE, message, "input", "steps")
     check_within_days(input.within_days, "input", "withinDays")
     steps = [await _parse_step(info, step, str(number)) for number, step in enumerate(input.steps)]
-    asked = await parse_span(info, input.from_at, input.to_at, None)
+    asked = await parse_span(info, input)
     found = await find_funnel(info.context.commands, asked.span, steps, input.within_days)
     return FunnelResult(
         steps=[FunnelStep(passes=each.passes, rate=each.rate, median_seconds=each.median_seconds) for each in found],

@@ -16,7 +16,7 @@ from app.graphql.types.enums import describe_enum
 from app.graphql.types.freshness import Freshness
 from app.graphql.types.scalars import RawDateTime
 
-from .spans import CURRENCY, TIMEZONE, TO, TYPES, parse_span, parse_types
+from .spans import CURRENCY, TYPES, CustomerPeriodInput, parse_span, parse_types
 
 describe_enum(
     CohortUnit,
@@ -29,7 +29,7 @@ describe_enum(
 
 
 @strawberry.input
-class RetentionInput:
+class RetentionInput(CustomerPeriodInput):
     """Cohorts of new customers to follow."""
 
     cohort: CohortUnit = strawberry.field(
@@ -41,9 +41,7 @@ class RetentionInput:
         default=None,
         description="Customers whose first activity of all time occurred at this instant or later. Default: all.",
     )
-    to_at: RawDateTime | None = strawberry.field(name="to", default=None, description=TO)
     currency: str | None = strawberry.field(default=None, description=CURRENCY)
-    timezone: str | None = strawberry.field(default=None, description=TIMEZONE)
 
 
 @strawberry.type
@@ -96,7 +94,7 @@ async def retention(
     the query fails with advice.
     """
     types = parse_types(input.types)
-    asked = await parse_span(info, input.from_at, input.to_at, input.timezone)
+    asked = await parse_span(info, input)
     currency = asked.currency(input.currency)
     found = await find_cohorts(info.context.commands, asked.span, input.cohort, types, currency)
     return Retention(

@@ -11,23 +11,19 @@ from app.commands.insights.customer_questions import find_return_rate
 from app.domain.insights.returns import parse_within_days
 from app.graphql.context import Info
 from app.graphql.types.freshness import Freshness
-from app.graphql.types.scalars import RawDateTime
 
-from .spans import FROM, TIMEZONE, TO, TYPES, parse_span, parse_types
+from .spans import TYPES, CustomerPeriodInput, parse_span, parse_types
 
 
 @strawberry.input
-class ReturnRateInput:
+class ReturnRateInput(CustomerPeriodInput):
     """Customers to look at, and the days within which they may come again."""
 
     types: list[str] | None = strawberry.field(default=None, description=TYPES)
-    from_at: RawDateTime | None = strawberry.field(name="from", default=None, description=FROM)
-    to_at: RawDateTime | None = strawberry.field(name="to", default=None, description=TO)
     within_days: list[int] | None = strawberry.field(
         default=None,
         description="Numbers of local days after the first active day, 1 to 3,660; at most 10. Default: 7, 30, 60 and 90.",
     )
-    timezone: str | None = strawberry.field(default=None, description=TIMEZONE)
 
 
 @strawberry.type
@@ -82,7 +78,7 @@ async def return_rate(
     """
     within_days = parse_within_days(input.within_days, "input", "withinDays")
     types = parse_types(input.types)
-    asked = await parse_span(info, input.from_at, input.to_at, input.timezone)
+    asked = await parse_span(info, input)
     found = await find_return_rate(info.context.commands, asked.span, types, within_days)
     return ReturnRate(
         customers=found.customers,

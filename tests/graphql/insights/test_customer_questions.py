@@ -58,18 +58,19 @@ async def shop(api: Api) -> Api:
 
 async def test_questions_about_customers_answer_exactly_after_a_merge_and_an_erasure(shop: Api) -> None:
     period = {"from": "2025-09-01T00:00:00Z", "to": "2025-10-01T00:00:00Z"}
-    answer = await shop.fetch_data(RETURNS, input={"types": ["purchase"], "withinDays": [30, 7, 200], **period})
-    assert answer["returnRate"] == {
-        "customers": 3,
-        "returned": [
-            {"days": 7, "customers": 3, "returned": 0, "rate": "0.000000"},
-            {"days": 30, "customers": 3, "returned": 2, "rate": "0.666667"},
-            {"days": 200, "customers": 0, "returned": 0, "rate": None},
-        ],
-        "medianDaysBetween": "10",
-        "distribution": [{"days": 10, "count": 1}],
-        "freshness": {"exact": True, "asOf": "2026-01-01T00:00:00.000Z"},
-    }
+    for same in (period, {"month": "2025-09"}):
+        answer = await shop.fetch_data(RETURNS, input={"types": ["purchase"], "withinDays": [30, 7, 200], **same})
+        assert answer["returnRate"] == {
+            "customers": 3,
+            "returned": [
+                {"days": 7, "customers": 3, "returned": 0, "rate": "0.000000"},
+                {"days": 30, "customers": 3, "returned": 2, "rate": "0.666667"},
+                {"days": 200, "customers": 0, "returned": 0, "rate": None},
+            ],
+            "medianDaysBetween": "10",
+            "distribution": [{"days": 10, "count": 1}],
+            "freshness": {"exact": True, "asOf": "2026-01-01T00:00:00.000Z"},
+        }
 
     end = "2025-12-01T00:00:00Z"
     found = (await shop.fetch_data(RETENTION, input={"to": end}))["retention"]
@@ -146,6 +147,8 @@ async def read_members(business: Business, segment_id: str) -> list[str]:
         (RETURNS, {"withinDays": [0]}, "OUT_OF_RANGE", ["input", "withinDays", "0"]),
         (RETURNS, {"timezone": "Mars/Base"}, "UNKNOWN", ["input", "timezone"]),
         (RETURNS, {"from": "1925-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z"}, "OUT_OF_RANGE", ["input", "from"]),
+        (RETURNS, {"month": "2025-13"}, "INVALID", ["input", "month"]),
+        (RETURNS, {"period": {"allTime": True}, "to": "2025-01-01T00:00:00Z"}, "INVALID", ["input", "period"]),
         (RETENTION, {"currency": "XYZ"}, "UNKNOWN", ["input", "currency"]),
         (RETENTION, {"cohort": "WEEK", "from": "2018-01-01T00:00:00Z"}, "LIMIT", ["input", "from"]),
         (VALUES, {"quantiles": 11}, "OUT_OF_RANGE", ["input", "quantiles"]),
