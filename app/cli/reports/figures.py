@@ -54,6 +54,11 @@ def show(value: Decimal, currency: str | None = None) -> str:
     return f"{value if places is None else _rounded(value, places):,f} {currency}"
 
 
+def percent(part: int, whole: int) -> str:
+    """Return a share in whole percent, such as "42 %"."""
+    return f"{_rounded(WIDE_ROUNDED.divide(100 * Decimal(part), Decimal(whole)), 0):f} %"
+
+
 def _rounded(value: Decimal, places: int) -> Decimal:
     rounded = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN, context=WIDE_ROUNDED)
     return rounded if rounded else abs(rounded)

@@ -11,7 +11,7 @@ from liquid.template import BoundTemplate
 from markupsafe import Markup
 
 from .charts import draw_bars, draw_columns
-from .figures import show
+from .figures import percent, show
 from .reading import MonthReport
 
 SEGMENTS_DRAWN = 20
@@ -29,9 +29,15 @@ def write_page(report: MonthReport) -> str:
         ],
         revenue=_revenue(report),
         types=[
-            {"type": row.type, "count": row.figure.text, "before": row.figure.text_before, "change": row.figure.change}
-            for row in report.types
+            {"type": each.name, "count": each.text, "before": each.text_before, "change": each.change}
+            for each in report.types
         ],
+        cohorts=[
+            {"month": f"{row.month:%B} {row.month.year}", "size": f"{row.size:,}",
+             "cells": [_shade(number, row.size) for number in row.active]}
+            for row in report.cohorts
+        ],
+        refusals=report.refusals,
         customers=[
             {"name": row.name or row.external_id, "id": row.external_id, "spend": show(row.spend, report.currency),
              "transactions": f"{row.transactions:,}"}
@@ -58,6 +64,11 @@ def _texts(report: MonthReport) -> dict[str, object]:
         "over": report.is_over,
         "exact": report.exact,
     }
+
+
+def _shade(part: int, whole: int) -> dict[str, object]:
+    """Return a cell of a triangle: its text in percent, and the number of its colour, from 0 to 9."""
+    return {"text": percent(part, whole), "shade": part * 9 // whole}
 
 
 def _revenue(report: MonthReport) -> Markup | None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
 
 from app.cli.client import Client
 from app.domain.values.instants import format_instant, from_ms
@@ -15,37 +18,27 @@ from app.domain.values.zones import days_of, stored_zone
 
 from .figures import Figure
 
-TOP_CUSTOMERS = 10
+COHORTS = 12
+"""Months whose new customers the triangle shows."""
 SEGMENTS_READ = 25
 """Segments that one request reads with their history."""
 
 _WORKSPACE = "query { viewer { workspace { name currency timezone } } }"
-_MONTH = """query ($from: DateTime!, $to: DateTime!, $currency: String!) {
-  types: aggregateEvents(input: {function: COUNT, groupBy: [TYPE], orderBy: VALUE, first: 250, from: $from, to: $to}) {
-    value freshness { asOf exact } groups { nodes { type count } } }
-  spend: aggregateEvents(input: {
-    function: SUM, categories: [TRANSACTION], groupBy: [CURRENCY], first: 250, from: $from, to: $to}) {
-    groups { nodes { currency value } } }
-  customers: aggregateEvents(input: {function: COUNT_PASSES, from: $from, to: $to}) { value }
-  days: aggregateEvents(input: {
-    function: SUM, categories: [TRANSACTION], currency: $currency, groupBy: [DAY], first: 250, from: $from, to: $to}) {
-    groups { nodes { from value } } }
-  top: aggregateEvents(input: {
+_MONTH = """query ($month: String!) {
+  eventSummary(input: {month: $month}) {
+    to freshness { asOf exact } totalEvents purchases visits redemptions activePasses newPasses returningPasses
+    revenue { currency net orders average } byType { type count }
+    series(unit: DAY) { at revenue { currency net } } } }"""
+_TOP = """query ($from: DateTime!, $to: DateTime!, $currency: String!) {
+  aggregateEvents(input: {
     function: SUM, categories: [TRANSACTION], currency: $currency, groupBy: [PASS], orderBy: VALUE, first: 10,
     from: $from, to: $to}) {
-    groups { nodes { value count pass { externalId holder { name } } } } }
-}"""
+    groups { nodes { value count pass { externalId holder { name } } } } } }"""
+_RETENTION = """query ($from: DateTime!, $to: DateTime!) {
+  retention(input: {cohort: MONTH, from: $from, to: $to}) { cohorts { start size periods { n active } } } }"""
 _SEGMENTS = """query ($first: Int!, $after: String, $from: DateTime!, $to: DateTime!) {
   segments(first: $first, after: $after) { pageInfo { hasNextPage endCursor } nodes {
     name status memberCount sizeOverTime(from: $from, to: $to, unit: MONTH) { count entered left } } } }"""
-
-
-@dataclass(frozen=True, slots=True)
-class TypeRow:
-    """Events of one type: how many there are in the month, and how many in the month before."""
-
-    type: str
-    figure: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +63,24 @@ class SegmentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CohortRow:
+    """Customers whose first activity was in one month: how many, and how many were active in it and each later month.
+
+    The last month is that of the report.
+    """
+
+    month: date
+    size: int
+    active: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class MonthReport:
     """All that the report shows of one month.
 
     `first_day` is the first day of the month. `days` has the revenue of each day in `currency`, 0 included. `is_over` is
-    whether the month has ended, and `exact` whether the API vouches for each figure.
+    whether the month has ended, and `exact` whether the API vouches for each figure. `refusals` has a sentence for each
+    part that the API refused to answer.
     """
 
     workspace: str
@@ -82,10 +88,12 @@ class MonthReport:
     timezone: str
     first_day: date
     figures: Sequence[Figure]
-    types: Sequence[TypeRow]
+    types: Sequence[Figure]
     days: Sequence[tuple[date, Decimal]]
     customers: Sequence[Customer]
+    cohorts: Sequence[CohortRow]
     segments: Sequence[SegmentRow]
+    refusals: Sequence[str]
     as_of: datetime
     is_over: bool
     exact: bool
@@ -104,7 +112,7 @@ class MonthReport:
     @property
     def is_empty(self) -> bool:
         """Whether the month has no event."""
-        return not any(row.figure.value for row in self.types)
+        return not any(figure.value for figure in self.types)
 
 
 def read_month(client: Client, first_day: date, currency: str | None) -> MonthReport:
@@ -116,73 +124,114 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
     workspace = client.ask(_WORKSPACE)["viewer"]["workspace"]
     chosen = currency or workspace["currency"]
     days = days_of(stored_zone(workspace["timezone"]))
-    starts = [add_periods(first_day, PeriodUnit.MONTH, count) for count in (-1, 0, 1)]
-    before_at, start_at, end_at = (format_instant(from_ms(days.start_ms(day))) for day in starts)
-    now = client.ask(_MONTH, **{"from": start_at, "to": end_at, "currency": chosen})
-    before = client.ask(_MONTH, **{"from": before_at, "to": start_at, "currency": chosen})
-    as_of = datetime.fromisoformat(now["types"]["freshness"]["asOf"])
+
+    def start_of(months: int) -> str:
+        return format_instant(from_ms(days.start_ms(add_periods(first_day, PeriodUnit.MONTH, months))))
+
+    now, before = (
+        client.ask(_MONTH, month=f"{add_periods(first_day, PeriodUnit.MONTH, months):%Y-%m}")["eventSummary"]
+        for months in (0, -1)
+    )
+    refusals: list[str] = []
+    period = {"from": start_of(0), "to": start_of(1)}
+    top = _ask_part(client, refusals, "Top customers", _TOP, **period, currency=chosen)
+    since = {"from": start_of(1 - COHORTS), "to": start_of(1)}
+    retention = _ask_part(client, refusals, "Retention", _RETENTION, **since)
+    as_of = datetime.fromisoformat(now["freshness"]["asOf"])
+    zone = stored_zone(workspace["timezone"])
     return MonthReport(
         workspace=workspace["name"],
         currency=chosen,
         timezone=workspace["timezone"],
         first_day=first_day,
-        figures=[*_spend(now, before, chosen), *_counts(now, before)],
+        figures=[*_money(now, before, chosen), *_counts(now, before)],
         types=_types(now, before),
-        days=_days(now, starts[1], starts[2], workspace["timezone"]),
-        customers=[
-            Customer(
-                node["pass"]["externalId"], node["pass"]["holder"]["name"], Decimal(node["value"]),
-                transactions=node["count"],
-            )
-            for node in now["top"]["groups"]["nodes"]
-            if node["pass"] is not None
+        days=[
+            (datetime.fromisoformat(point["at"]).astimezone(zone).date(), _net_of(point, chosen))
+            for point in now["series"]
         ],
-        segments=_read_segments(client, starts[1]),
+        customers=[] if top is None else _customers(top["aggregateEvents"]),
+        cohorts=[] if retention is None else _cohorts(retention["retention"], zone),
+        segments=_read_segments(client, first_day),
+        refusals=refusals,
         as_of=as_of,
-        is_over=as_of >= datetime.fromisoformat(end_at),
-        exact=all(answer["types"]["freshness"]["exact"] for answer in (now, before)),
-    )  # fmt: skip
-
-
-def _spend(now: Any, before: Any, chosen: str) -> list[Figure]:
-    """Return the revenue in the chosen currency, and then in each other one that has any."""
-    values, values_before = (
-        {node["currency"]: Decimal(node["value"]) for node in answer["spend"]["groups"]["nodes"] if node["currency"]}
-        for answer in (now, before)
+        is_over=as_of >= datetime.fromisoformat(now["to"]),
+        exact=now["freshness"]["exact"] and before["freshness"]["exact"],
     )
-    others = sorted((values.keys() | values_before.keys()) - {chosen})
-    zero = Decimal(0)
+
+
+def _ask_part(client: Client, refusals: list[str], name: str, query: str, **variables: object) -> Any:
+    """Ask for one part. If the API refuses, note its sentence and return None: the other parts are shown without it."""
+    try:
+        return client.ask(query, **variables)
+    except click.ClickException as refused:
+        refusals.append(f"{name}: {refused.message}")
+        return None
+
+
+def _money(now: Any, before: Any, chosen: str) -> list[Figure]:
+    """Return the revenue, its orders and their average in the chosen currency; then the revenue in each other one."""
+    rows, rows_before = ({row["currency"]: row for row in answer["revenue"]} for answer in (now, before))
+    none = {"net": "0", "orders": 0, "average": None}
+    mine, mine_before = rows.get(chosen, none), rows_before.get(chosen, none)
+    average, average_before = (Decimal(row["average"] or 0) for row in (mine, mine_before))
     return [
-        Figure("Revenue", values.get(each, zero), values_before.get(each, zero), currency=each)
-        for each in (chosen, *others)
+        Figure("Revenue", Decimal(mine["net"]), Decimal(mine_before["net"]), currency=chosen),
+        Figure("Orders", Decimal(mine["orders"]), Decimal(mine_before["orders"])),
+        Figure("Average order", average, average_before, currency=chosen),
+        *(
+            Figure("Revenue", Decimal(each["net"]), Decimal(rows_before.get(code, none)["net"]), currency=code)
+            for code, each in sorted({**dict.fromkeys(rows_before, none), **rows}.items())
+            if code != chosen
+        ),
     ]
 
 
 def _counts(now: Any, before: Any) -> list[Figure]:
-    names = (("Active customers", "customers"), ("Events", "types"))
-    return [Figure(name, Decimal(now[key]["value"]), Decimal(before[key]["value"])) for name, key in names]
-
-
-def _types(now: Any, before: Any) -> list[TypeRow]:
-    counts, counts_before = (
-        {node["type"]: Decimal(node["count"]) for node in answer["types"]["groups"]["nodes"]}
-        for answer in (now, before)
-    )
-    zero = Decimal(0)
-    names = sorted(counts.keys() | counts_before.keys(), key=lambda name: (-counts.get(name, zero), name))
-    return [
-        TypeRow(name, Figure(name, counts.get(name, zero), counts_before.get(name, zero))) for name in names
-    ]  # fmt: skip
-
-
-def _days(now: Any, start: date, end: date, timezone: str) -> list[tuple[date, Decimal]]:
-    zone = stored_zone(timezone)
-    values = {
-        datetime.fromisoformat(node["from"]).astimezone(zone).date(): Decimal(node["value"])
-        for node in now["days"]["groups"]["nodes"]
+    names = {
+        "Visits": "visits",
+        "Redemptions": "redemptions",
+        "Active customers": "activePasses",
+        "New customers": "newPasses",
+        "Returning customers": "returningPasses",
+        "Events": "totalEvents",
     }
-    days = (date.fromordinal(number) for number in range(start.toordinal(), end.toordinal()))
-    return [(day, values.get(day, Decimal(0))) for day in days]
+    return [Figure(name, Decimal(now[key]), Decimal(before[key])) for name, key in names.items()]
+
+
+def _types(now: Any, before: Any) -> list[Figure]:
+    counts, counts_before = ({row["type"]: row["count"] for row in answer["byType"]} for answer in (now, before))
+    names = sorted(counts.keys() | counts_before.keys(), key=lambda name: (-counts.get(name, 0), name))
+    return [Figure(name, Decimal(counts.get(name, 0)), Decimal(counts_before.get(name, 0))) for name in names]
+
+
+def _net_of(point: Any, currency: str) -> Decimal:
+    return sum((Decimal(row["net"]) for row in point["revenue"] if row["currency"] == currency), Decimal(0))
+
+
+def _customers(answer: Any) -> list[Customer]:
+    nodes = [node for node in answer["groups"]["nodes"] if node["pass"] is not None]
+    return [
+        Customer(
+            node["pass"]["externalId"],
+            node["pass"]["holder"]["name"],
+            Decimal(node["value"]),
+            transactions=node["count"],
+        )
+        for node in nodes
+    ]
+
+
+def _cohorts(answer: Any, zone: ZoneInfo) -> list[CohortRow]:
+    return [
+        CohortRow(
+            datetime.fromisoformat(cohort["start"]).astimezone(zone).date(),
+            cohort["size"],
+            [period["active"] for period in cohort["periods"]],
+        )
+        for cohort in answer["cohorts"]
+        if cohort["size"]
+    ]
 
 
 def _read_segments(client: Client, first_day: date) -> list[SegmentRow]:

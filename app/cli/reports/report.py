@@ -9,6 +9,8 @@ import click
 
 from app.cli.client import Client, with_client
 from app.config.settings import Settings
+from app.domain.errors import InvalidInput
+from app.domain.values.currencies import parse_currency
 from app.domain.values.instants import EARLIEST, LATEST
 
 from .page import write_page
@@ -26,6 +28,13 @@ def _parse_month(_ctx: click.Context, _option: click.Parameter, value: str) -> d
     return month
 
 
+def _parse_currency(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else parse_currency(value)
+    except InvalidInput as invalid:
+        raise click.BadParameter(str(invalid)) from None
+
+
 @click.command()
 @click.option("--month", required=True, callback=_parse_month, help="The month, such as 2025-01.")
 @click.option(
@@ -33,7 +42,11 @@ def _parse_month(_ctx: click.Context, _option: click.Parameter, value: str) -> d
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a page with charts to this file, and replace it if it exists.",
 )
-@click.option("--currency", help="The currency of amounts by day and by customer.  [default: that of the workspace]")
+@click.option(
+    "--currency",
+    callback=_parse_currency,
+    help="The currency of amounts by day and by customer.  [default: that of the workspace]",
+)
 @with_client
 def report(settings: Settings, client: Client, month: date, html: Path | None, currency: str | None) -> None:
     """Show what the workspace did in a month: revenue, customers, events and segments.

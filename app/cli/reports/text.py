@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from rich.text import Text
 
-from .figures import show
+from .figures import percent, show
 from .reading import MonthReport
 
 BAR_WIDTH = 40
@@ -48,10 +48,27 @@ def _lines(report: MonthReport) -> Iterator[str]:
                 for each in report.customers
             ],
         )
+    if report.cohorts:
+        yield from ("", "New customers of a month who were active in it, and in each month after it")
+        width = max(len(row.active) for row in report.cohorts)
+        yield from _table(
+            ["new in", "customers", *(f"+{number}" for number in range(width))],
+            [
+                (
+                    f"{row.month:%B} {row.month.year}",
+                    f"{row.size:,}",
+                    *(percent(n, row.size) for n in row.active),
+                    *[""] * (width - len(row.active)),
+                )
+                for row in report.cohorts
+            ],
+        )
     if report.types:
         yield from ("", "What customers did")
-        rows = [(row.type, row.figure.text, row.figure.text_before, row.figure.change) for row in report.types]
+        rows = [(each.name, each.text, each.text_before, each.change) for each in report.types]
         yield from _table(["type", "events", "before", "change"], rows)
+    if report.refusals:
+        yield from ("", *report.refusals)
     if report.segments:
         yield from ("", "Segments; the last three columns are of the month in UTC")
         yield from _table(

@@ -75,7 +75,15 @@ async def test_a_month_is_text_with_its_figures_beside_those_of_the_month_before
     for line in (
         "Revenue | 1,350.50 USD | 100.00 USD | +1,250 %",
         "Revenue | 7 JPY | 0 JPY | –",
+        "Orders | 3 | 1 | +200 %",
+        "Average order | 450.17 USD | 100.00 USD | +350 %",
+        "Visits | 1 | 0 | –",
         "Active customers | 3 | 1 | +200 %",
+        "New customers | 2 | 1 | +100 %",
+        "Returning customers | 1 | 0 | –",
+        "new in | customers | +0 | +1",
+        "December 2025 | 1 | 100 % | 100 %",
+        "January 2026 | 2 | 100 %",
         "purchase | 4 | 1 | +300 %",
         "visit | 1 | 0 | –",
         "bob | 1,199.50 USD | 2",
@@ -129,7 +137,7 @@ async def test_a_month_or_a_currency_that_is_none_is_refused(api: Api) -> None:
         assert refused.exit_code == 2
         assert "Write it like 2025-01." in refused.output
     refused = await report(api, "--month", "2026-01", "--currency", "ABC")
-    assert (refused.exit_code, "No such currency" in refused.output) == (1, True)
+    assert (refused.exit_code, "No such currency" in refused.output) == (2, True)
 
 
 async def test_months_begin_at_the_local_midnight(resources: Resources, clock: FixedClock) -> None:
