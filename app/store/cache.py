@@ -7,8 +7,8 @@ erasure changes the epoch and waits longer than that before it deletes the pass.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 from app.domain.definitions import Definitions
 from app.domain.events.event_types import EventTypes
@@ -17,6 +17,8 @@ from app.domain.workspaces import WorkspaceProfile
 
 MAX_PASSES = 100_000
 MAX_WORKSPACES = 1_000
+MAX_RANKINGS = 20
+"""Orders of up to 10,000 passes that a process keeps, of 2 MB each."""
 PASS_TTL_SECONDS = 10.0
 """How long a cached pass is valid. The pass may be merged meanwhile without this process noticing."""
 HISTORY_TTL_SECONDS = 1.0
@@ -57,6 +59,8 @@ class WorkspaceCache:
         # The profile of a workspace with the instant until which it is valid, and the key of its fingerprints.
         self.profiles: dict[str, tuple[WorkspaceProfile, float]] = {}
         self.secrets: dict[str, bytes] = {}
+        # Orders of passes, by workspace and question, with the instant until which each is valid.
+        self.rankings: dict[Hashable, tuple[Sequence[Any], float]] = {}
 
     async def epochs(self, workspace_id: str, ask: Callable[[], Awaitable[Epochs]]) -> Epochs:
         """Return the epochs of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
@@ -89,6 +93,14 @@ class WorkspaceCache:
     def last_epoch(self, workspace_id: str) -> str:
         """Return the erasure epoch of a workspace that this process read last; "" before the first read."""
         return self._epochs.get(workspace_id, _NEVER)[0].erasures
+
+    def remember_ranking(self, key: Hashable, order: Sequence[Any], valid_until: float) -> tuple[Sequence[Any], float]:
+        """Cache an order of passes and return it with `valid_until`. Drops the oldest order above the limit."""
+        self.rankings.pop(key, None)
+        self.rankings[key] = order, valid_until
+        if len(self.rankings) > MAX_RANKINGS:
+            del self.rankings[next(iter(self.rankings))]
+        return order, valid_until
 
     def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
         """Return whether the pass is cached as existing. `since` is the workspace's erasure epoch."""

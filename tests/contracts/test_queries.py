@@ -36,6 +36,7 @@ from app.commands.inbound.hooks import (
     update_inbound_hook,
 )
 from app.commands.inbound.reruns import discard_inbound_delivery, rerun_inbound_deliveries, rerun_waiting_delivery
+from app.commands.insights.top_passes import rank_passes
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
@@ -72,6 +73,7 @@ from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery
 from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
+from app.domain.rollups.periods import COUNT
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
@@ -539,6 +541,10 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await business.run_worker()
         await seal_passes(business.worker, store.id)
     await delete_doubted(business.worker, 2**42)
+    await business.record({"pass_external_id": "39", "amount": 3, "occurred_at": await ctx.now()})
+    for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
+        await rank_passes(ctx, COUNT, after, before, 3)
+        await store.pass_periods.ranked(COUNT, 2026, None, 3)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
     await run_to_end(business, job)

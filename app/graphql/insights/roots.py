@@ -5,6 +5,7 @@ from __future__ import annotations
 import strawberry
 
 from .summaries import EventSummary, event_summary
+from .top_passes import TopPasses, top_passes
 
 
 @strawberry.type
@@ -12,3 +13,4 @@ class SummaryQueries:
     """Fields of Query that summarize the events of all customers."""
 
     event_summary: EventSummary = strawberry.field(resolver=event_summary)
+    top_passes: TopPasses = strawberry.field(resolver=top_passes)

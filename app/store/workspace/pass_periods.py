@@ -1,11 +1,197 @@
-"""Sealed months and years of the passes of one workspace."""
+"""Sealed months and years of the passes of one workspace, and the events that are not in them."""
 
 from __future__ import annotations
 
-from app.store.mongo.queries import Database, translating_errors
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from app.domain.errors import Code, InvalidInput
+from app.domain.events.events import INTERNAL_TYPES, Event
+from app.domain.rollups.covers import Span
+from app.domain.rollups.periods import month_of
+from app.store.codecs.events import from_doc
+from app.store.codecs.guards import NOT_DECLINED
+from app.store.mongo.decimal128 import from_decimal128, to_decimal128
+from app.store.mongo.paging import PageRequest, read_page
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, translating_errors
+from app.store.mongo.usage import charge, charge_counted
 
 MARKED = "pass_months"
 """The document in `constants` that says that passes of earlier versions are marked to be sealed."""
+MAX_UNSEALED_EVENTS = 50_000
+"""Events outside of sealed months that one question about passes reads."""
+_COUNTED: Doc = {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}
+
+
+class RankedPass(NamedTuple):
+    """Value of a pass in a sealed month or year. It is valid if the pass names the token."""
+
+    pass_id: str
+    value: Decimal
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassState:
+    """What is sealed of a pass: the token of each month and year, those with an event of the customer, and the marks."""
+
+    tokens: Mapping[int, int] = field(default_factory=dict)
+    active: frozenset[int] = frozenset()
+    dirty_months: frozenset[int] = frozenset()
+
+
+class PassPeriodReads(WorkspaceQueries):
+    """Reads for questions about the passes of one workspace. Errors: Unavailable, safe to repeat.
+
+    A question counts the events that it has read outside of sealed months in a `EventRoom`.
+    """
+
+    collection = "pass_periods"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self._passes, self._events = db["passes"], db["events"]
+
+    async def are_marked(self) -> bool:
+        """Return whether every pass with events has a mark or sealed months. Index: _id."""
+        return await are_passes_marked(self._db)
+
+    async def ranked(
+        self, measure: str, period: int, after: RankedPass | None, limit: int
+    ) -> tuple[list[RankedPass], bool]:
+        """Return the next passes by the value of a measure in a month or year, greatest first, and whether more follow.
+
+        Index: {workspace, measure, period, value, pass}.
+        """
+        await charge(limit)
+        key = None if after is None else (to_decimal128(after.value), after.pass_id)
+        page = await read_page(
+            self._collection,
+            self._in_workspace(measure=measure, period=period),
+            (("value", -1), ("pass", -1)),
+            PageRequest(limit, after=key),
+            _ranked_from_doc,
+            {"pass": 1, "value": 1, "token": 1},
+            by=("workspace", "measure", "period"),
+        )
+        return page.items, page.has_more
+
+    async def values(
+        self, pass_ids: Collection[str], measure: str, periods: Collection[int]
+    ) -> dict[tuple[str, int, int], Decimal]:
+        """Return the values of passes by (pass, month or year, token), valid or not. Index: {workspace, pass, period}."""
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, "period": {"$in": sorted(periods)}})
+            fields = {"pass": 1, "period": 1, "token": 1, "value": 1}
+            stages: list[Doc] = [{"$match": indexed}, {"$match": {"measure": measure}}, {"$project": fields}]
+            return await self._collection.aggregate(stages).to_list(None)
+
+        docs = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)
+        charge_counted(len(docs), examined=True)
+        return {(doc["pass"], doc["period"], doc["token"]): from_decimal128(doc["value"]) for doc in docs}
+
+    async def states(self, pass_ids: Collection[str]) -> dict[str, PassState]:
+        """Return what is sealed of those of the passes that exist and are neither merged nor erased. Index: _id."""
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            found = self._passes.find(self._by_id({"$in": list(chunk)}), _STATE_FIELDS)
+            return [doc for doc in await found.to_list(None) if doc["workspace"] == self._workspace_id]
+
+        docs = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)
+        charge_counted(len(docs), examined=True)
+        return {doc["_id"]: _state_from_doc(doc) for doc in docs if "created_at" in doc}
+
+    async def dirty(self, last_month: int) -> dict[str, PassState]:
+        """Return the passes with a mark of a month up to the last one, or of all. Index: {workspace, dirty_from}.
+
+        Raises InvalidInput with the code LIMIT and advice if there are more than MAX_UNSEALED_EVENTS.
+        """
+        where = self._in_workspace(dirty_from={"$gte": 0, "$lt": last_month + 1})
+        docs = await self._passes.find(where, _STATE_FIELDS).limit(MAX_UNSEALED_EVENTS + 1).to_list(None)
+        EventRoom().take(len(docs))
+        charge_counted(len(docs), examined=True)
+        return {doc["_id"]: _state_from_doc(doc) for doc in docs}
+
+    async def pending_months(self, span: Span, room: EventRoom) -> dict[str, set[int]]:
+        """Return by pass the months of its pending events of a span. Index: {pend, workspace, …} or one of pending events.
+
+        Raises InvalidInput with the code LIMIT and advice if there is no room for them.
+        """
+        # The instant is a condition of its own: together, the embedded server reads all events of the workspace.
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(pend={"$gte": 0})},
+            {"$match": {"occurred_at": {"$gte": span.after, "$lt": span.before}}},
+            {"$limit": room.left + 1},
+            {"$project": {"pass": 1, "occurred_at": 1}},
+        ]
+        docs = await self._events.aggregate(stages).to_list(None)
+        room.take(len(docs))
+        found: dict[str, set[int]] = {}
+        for doc in docs:
+            found.setdefault(doc["pass"], set()).add(month_of(doc["occurred_at"]))
+        return found
+
+    async def events(
+        self, spans: Iterable[Span], room: EventRoom, pass_ids: Collection[str] | None = None
+    ) -> list[Event]:
+        """Return the events of spans, or those of some passes, pending ones included, less internal and declined ones.
+
+        Raises InvalidInput with the code LIMIT and advice if there is no room for them. Index: {workspace, occurred_at,
+        _id}, or {workspace, pass, occurred_at, _id}.
+        """
+
+        async def find(span: Span, chunk: Sequence[str] | None) -> list[Doc]:
+            of_passes = {} if chunk is None else {"pass": {"$in": list(chunk)}}
+            indexed = self._in_workspace(**of_passes, occurred_at={"$gte": span.after, "$lt": span.before})
+            stages: list[Doc] = [{"$match": indexed}, {"$limit": room.left + 1}, {"$match": _COUNTED}]
+            # Count first: the documents of a long span must not be loaded.
+            [counted] = await self._events.aggregate([*stages[:2], {"$count": "n"}]).to_list(None) or [{"n": 0}]
+            room.take(counted["n"])
+            await charge(counted["n"])
+            return await self._events.aggregate([stages[0], stages[2]]).to_list(None) if counted["n"] else []
+
+        size = self._in_chunk
+        ids = None if pass_ids is None else sorted(pass_ids)
+        chunks = [None] if ids is None else [ids[start : start + size] for start in range(0, len(ids), size)]
+        found = await asyncio.gather(*(find(span, chunk) for span in spans for chunk in chunks))
+        return [from_doc(doc) for docs in found for doc in docs]
+
+
+class EventRoom:
+    """Room for the events that one question reads outside of sealed months."""
+
+    def __init__(self) -> None:
+        self.left = MAX_UNSEALED_EVENTS
+
+    def take(self, count: int) -> None:
+        """Take room for events. Raises InvalidInput with the code LIMIT and advice if there is too little."""
+        self.left -= count
+        if self.left < 0:
+            raise InvalidInput(
+                Code.LIMIT,
+                f"More than {MAX_UNSEALED_EVENTS:,} events of this time are in no sum of a month yet. Ask for whole months, "
+                "for a shorter time, or some minutes later if many events were just recorded or removed.",
+                "input",
+            )
+
+
+_STATE_FIELDS = {"workspace": 1, "created_at": 1, "months": 1, "active": 1, "dirty_months": 1}
+
+
+def _state_from_doc(doc: Doc) -> PassState:
+    return PassState(
+        tokens={int(period): token for period, token in doc.get("months", {}).items()},
+        active=frozenset(doc.get("active", ())),
+        dirty_months=frozenset(doc.get("dirty_months", ())),
+    )
+
+
+def _ranked_from_doc(doc: Doc) -> RankedPass:
+    return RankedPass(doc["pass"], from_decimal128(doc["value"]), doc["token"])
 
 
 async def are_passes_marked(db: Database) -> bool:

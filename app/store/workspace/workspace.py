@@ -38,6 +38,7 @@ from .moments import MomentQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .pass_draws import PassDrawQueries
+from .pass_periods import PassPeriodReads
 from .pass_tokens import TokenKeyQueries, TokenRevocationQueries
 from .passes import PassQueries
 from .progress import ProgressQueries
@@ -93,6 +94,7 @@ class Workspace(ErrorTranslating):
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.rollups = RollupQueries(db, workspace_id, in_chunk)
         self.customers = CustomerQueries(db, workspace_id, in_chunk)
+        self.pass_periods = PassPeriodReads(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.moments = MomentQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)

@@ -1,0 +1,215 @@
+"""The passes with the greatest values of a measure in a time.
+
+Sealed months and years of passes give the values, and an index their order. What is in no sealed month comes from events:
+edges of the time, months that changed since they were sealed, and pending events. So an answer costs what it returns,
+however many events there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from app.commands.context import Context
+from app.domain.errors import Code, InvalidInput
+from app.domain.events.events import Event
+from app.domain.rollups.covers import Cover, Span, cover
+from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, months_of, sum_period
+from app.domain.values.decimals import ZERO, add, subtract
+from app.store.workspace.pass_periods import EventRoom, PassPeriodReads, PassState, RankedPass
+
+MIN_STREAM_PAGE = 100
+"""Values of one month or year that are read at once, at least."""
+MAX_VALUES_READ = 50_000
+"""Values of sealed months and years that one question reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopPass:
+    """Pass with its value."""
+
+    pass_id: str
+    value: Decimal
+
+
+async def rank_passes(ctx: Context, measure: str, after: datetime, before: datetime, count: int) -> list[TopPass]:
+    """Return the `count` passes with the greatest values in [after, before), greatest first. Values are above 0.
+
+    The order among equal values is that of ids, descending, as far as they are returned. Raises InvalidInput with the code
+    LIMIT and advice if too much would be read. Raises Unavailable; safe to repeat.
+    """
+    store = ctx.workspace.pass_periods
+    # Until the passes of an earlier version are marked, all is read from events.
+    found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
+    values = await _Values.of(store, measure, found)
+    best = {pass_id: value for pass_id, value in (await values.of_changed()).items() if value > 0}
+    streams = [_Stream(store, measure, period) for period in values.cover.periods]
+    await asyncio.gather(*(stream.read_on(count) for stream in streams))
+    seen = set(values.changed)
+    while True:
+        fresh = [ranked for stream in streams for ranked in stream.take() if ranked.pass_id not in seen]
+        seen.update(ranked.pass_id for ranked in fresh)
+        fresh_values = await values.of_passes({ranked.pass_id for ranked in fresh}, _by_token(streams, fresh))
+        best |= {pass_id: value for pass_id, value in fresh_values.items() if value > 0}
+        greatest = heapq.nlargest(count, best.items(), key=lambda item: (item[1], item[0]))
+        # No pass that was not seen has a greater value than the next values of all streams together.
+        bound = sum((stream.bound for stream in streams), ZERO)
+        if bound <= 0 or (len(greatest) == count and greatest[-1][1] >= bound):
+            return [TopPass(*item) for item in greatest]
+        if sum(stream.read for stream in streams) > MAX_VALUES_READ:
+            message = (
+                f"More than {MAX_VALUES_READ:,} values of months would be compared. Ask for a shorter time, or for fewer "
+                "passes."
+            )
+            raise InvalidInput(Code.LIMIT, message, "input")
+        await max(streams, key=lambda stream: stream.bound).read_on(count)
+
+
+class _Stream:
+    """Passes by their values in one month or year, greatest first."""
+
+    def __init__(self, store: PassPeriodReads, measure: str, period: int) -> None:
+        self.period, self.read = period, 0
+        self._store, self._measure = store, measure
+        self._fresh: list[RankedPass] = []
+        self._last: RankedPass | None = None
+        self._has_more = True
+
+    @property
+    def bound(self) -> Decimal:
+        """The greatest value that a pass may have that was not read yet; 0 if it cannot be above 0."""
+        return max(ZERO, self._last.value) if self._has_more and self._last is not None else ZERO
+
+    async def read_on(self, count: int) -> None:
+        """Read the next values."""
+        limit = max(MIN_STREAM_PAGE, min(count, 1_000))
+        found, self._has_more = await self._store.ranked(self._measure, self.period, self._last, limit)
+        self.read += len(found)
+        self._fresh += found
+        self._last = found[-1] if found else self._last
+
+    def take(self) -> list[RankedPass]:
+        """Return the values that were read since the last call."""
+        taken, self._fresh = self._fresh, []
+        return taken
+
+
+def _by_token(streams: Collection[_Stream], found: Iterable[RankedPass]) -> dict[tuple[str, int, int], Decimal]:
+    """Return values that were read, by (pass, period, token), if all are of one period."""
+    if len(streams) != 1:
+        return {}
+    [stream] = streams
+    return {(ranked.pass_id, stream.period, ranked.token): ranked.value for ranked in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Values of passes in the time of a cover.
+
+    `edges` has by pass what the events of extras add, less those of trims. `stale` has by pass the months whose sums are not
+    those of all its events.
+    """
+
+    store: PassPeriodReads
+    measure: str
+    cover: Cover
+    room: EventRoom
+    edges: Mapping[str, Decimal] = field(default_factory=dict)
+    stale: Mapping[str, Collection[int]] = field(default_factory=dict)
+
+    @classmethod
+    async def of(cls, store: PassPeriodReads, measure: str, found: Cover) -> _Values:
+        """Return the values, after a look for what has changed."""
+        room = EventRoom()
+        stale: dict[str, set[int]] = {}
+        if (span := found.span_of_months) is not None:
+            # An event that is folded between the two reads is pending for the first, or marked for the second.
+            stale = await store.pending_months(span, room)
+            for pass_id, state in (await store.dirty(found.months[-1])).items():
+                stale.setdefault(pass_id, set()).update(state.dirty_months)
+        edges: dict[str, Decimal] = {}
+        for spans, combine in ((found.extras, add), (found.trims, subtract)):
+            for pass_id, value in _value_by_pass(await store.events(spans, room), measure).items():
+                edges[pass_id] = combine(edges.get(pass_id, ZERO), value)
+        return cls(store, measure, found, room, edges=edges, stale=stale)
+
+    @property
+    def changed(self) -> set[str]:
+        """The passes whose values are not those of sealed months alone."""
+        return {*self.edges, *self.stale}
+
+    async def of_changed(self) -> dict[str, Decimal]:
+        """Return the values of the changed passes."""
+        return await self.of_passes(self.changed, {})
+
+    async def of_passes(
+        self, pass_ids: Collection[str], known: Mapping[tuple[str, int, int], Decimal]
+    ) -> dict[str, Decimal]:
+        """Return the values of passes. `known` are values by (pass, period, token), valid or not.
+
+        Merged and erased passes are left out.
+        """
+        states = await self.store.states(pass_ids) if pass_ids else {}
+        stale = {pass_id: self._stale_months(pass_id, state) for pass_id, state in states.items()}
+        wanted = {pass_id: set(self._periods(stale[pass_id])) for pass_id in states}
+        missing = {
+            (pass_id, period)
+            for pass_id, state in states.items()
+            for period in wanted[pass_id] & state.tokens.keys()
+            if (pass_id, period, state.tokens[period]) not in known
+        }
+        found = dict(known)
+        if missing:
+            ids, periods = {pass_id for pass_id, _ in missing}, {period for _, period in missing}
+            found |= await self.store.values(ids, self.measure, periods)
+        values = {}
+        for pass_id, state in states.items():
+            sealed = (found.get((pass_id, each, state.tokens.get(each, 0)), ZERO) for each in wanted[pass_id])
+            values[pass_id] = add(_sum(sealed), self.edges.get(pass_id, ZERO))
+        for pass_id, value in (await self._of_stale_months(stale)).items():
+            values[pass_id] = add(values[pass_id], value)
+        return values
+
+    def _stale_months(self, pass_id: str, state: PassState) -> set[int]:
+        """Return those of the used months that must be read from events."""
+        marked = {*self.stale.get(pass_id, ()), *state.dirty_months}
+        return set(self.cover.months) if ALL_MONTHS in marked else marked & set(self.cover.months)
+
+    def _periods(self, stale: Collection[int]) -> Iterable[int]:
+        """Return the months and years whose sums are used. Of a year with a stale month, its other months are."""
+        for period in self.cover.periods:
+            months = [period] if is_month(period) else months_of(period)
+            if not set(months) & set(stale):
+                yield period
+            elif not is_month(period):
+                yield from (month for month in months if month not in stale)
+
+    async def _of_stale_months(self, stale: Mapping[str, Collection[int]]) -> dict[str, Decimal]:
+        by_month: dict[int, set[str]] = {}
+        for pass_id, months in stale.items():
+            for month in months:
+                by_month.setdefault(month, set()).add(pass_id)
+        total: dict[str, Decimal] = {}
+        for month in sorted(by_month):
+            events = await self.store.events([Span(*bounds_of(month))], self.room, by_month[month])
+            for pass_id, value in _value_by_pass(events, self.measure).items():
+                total[pass_id] = add(total.get(pass_id, ZERO), value)
+        return total
+
+
+def _value_by_pass(events: Iterable[Event], measure: str) -> dict[str, Decimal]:
+    by_pass: dict[str, list[Event]] = {}
+    for event in events:
+        by_pass.setdefault(event.pass_id, []).append(event)
+    return {pass_id: sum_period(found).values().get(measure, ZERO) for pass_id, found in by_pass.items()}
+
+
+def _sum(values: Iterable[Decimal]) -> Decimal:
+    total = ZERO
+    for value in values:
+        total = add(total, value)
+    return total

@@ -1,0 +1,149 @@
+"""The passes with the greatest values of a time equal those of an independent sum over all events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import product
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from app.commands.insights.top_passes import rank_passes
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import erase_pass, remove_events
+from app.domain.errors import Code, InvalidInput
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
+from app.domain.events.spend import signed_amount
+from app.domain.rollups.periods import COUNT, POINTS, SPEND
+from app.domain.state.earned import earned_points
+from app.store.mongo.paging import PageRequest
+from app.store.workspace.pass_periods import PassPeriodReads
+from tests.business import Business
+from workers.stages.seal_passes import seal_passes
+
+EUR = SPEND + "EUR"
+NAMES = tuple(f"p{number}" for number in range(12))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+SPANS = (
+    (at("2025-01-01"), at("2025-02-01")),
+    (at("2024-01-01"), at("2026-01-01")),
+    (at("2024-12-31T23:00"), at("2025-01-31T23:00")),  # January in Berlin
+    (at("2024-11-13"), at("2025-03-20T04:30")),
+    (at("2025-02-03"), at("2025-02-09")),
+)
+
+
+def random_sale(random: Random, number: int) -> dict[str, object]:
+    kind = random.choice(("purchase", "purchase", "refund", "visit", "checkout"))
+    is_visit = kind == "visit"
+    return {
+        "external_id": f"e{number}",
+        "pass_external_id": random.choice(NAMES),
+        "type": kind,
+        "amount": None if is_visit else f"{random.randrange(1, 99)}.{random.randrange(10)}",
+        "currency": None if is_visit else random.choice(("EUR", "EUR", "USD")),
+        "points": random.choice((None, 5)),
+        "occurred_at": at("2024-11-01") + timedelta(minutes=random.randrange(60 * 24 * 150)),
+    }
+
+
+async def compute(business: Business, measure: str, after: datetime, before: datetime) -> dict[str, Decimal]:
+    """Return the values above 0 by pass, from all events that are stored."""
+    query = EventQuery(occurred_after=after, occurred_before=before)
+    events = (await business.ctx.workspace.events.page(query, PageRequest(10_000))).items
+
+    def value_of(event: Event) -> Decimal:
+        if measure == COUNT:
+            return Decimal(not event.is_made)
+        if measure == POINTS:
+            return earned_points(event)
+        return signed_amount(event) if measure == SPEND + str(event.currency) else Decimal(0)
+
+    found: dict[str, Decimal] = {}
+    for event in events:
+        found[event.pass_id] = found.get(event.pass_id, Decimal(0)) + value_of(event)
+    return {pass_id: value for pass_id, value in found.items() if value > 0}
+
+
+async def check(business: Business) -> int:
+    """Compare the greatest 4, or all, for each measure and span. Return how many passes were compared."""
+    number = 0
+    for index, (measure, (after, before)) in enumerate(product((EUR, COUNT, POINTS), SPANS)):
+        expected = await compute(business, measure, after, before)
+        count = (4, 100)[index % 2]
+        found = await rank_passes(business.ctx, measure, after, before, count)
+        assert {each.pass_id: each.value for each in found}.items() <= expected.items(), (measure, after)
+        greatest = sorted(expected.values(), reverse=True)[:count]
+        assert [each.value for each in found] == greatest, (measure, after)
+        number += len(expected)
+    return number
+
+
+async def test_order_equals_that_of_all_events_while_months_are_sealed_and_change(business: Business) -> None:
+    random, workspace = Random(16), business.ctx.workspace
+    for step in range(3):
+        await business.record(*(random_sale(random, 60 * step + index) for index in range(60)))
+        if step == 1:
+            ids = await workspace.passes.ids_of(["p1", "p2"])
+            await merge_passes(business.ctx, ids["p1"], ids["p2"])
+            await erase_pass(business.ctx, external_id="p3")
+        await business.run_worker()
+        if step % 2 == 0:
+            await seal_passes(business.worker, workspace.id)
+        events = (await workspace.events.page(EventQuery(), PageRequest(1_000))).items
+        await remove_events(business.ctx, [(event.pass_id, event.id) for event in random.sample(events, 5)])
+        await business.run_worker()
+        assert await check(business) > 50
+    # Pending events count at once.
+    await seal_passes(business.worker, workspace.id)
+    await business.record(*(random_sale(random, 900 + index) for index in range(10)))
+    await check(business)
+
+
+async def test_the_greatest_of_many_passes_are_found_without_reading_all(business: Business) -> None:
+    """With sealed months, a question about 5 of 60 passes reads no event, and values of few passes."""
+    await business.record(
+        *(
+            {"pass_external_id": f"n{n}", "amount": n + 1, "currency": "EUR", "occurred_at": at("2025-01-05")}
+            for n in range(60)
+        )
+    )
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    read: list[int] = []
+    ranked = PassPeriodReads.ranked
+
+    async def count_read(self: PassPeriodReads, *args: object) -> object:
+        found = await ranked(self, *args)  # type: ignore[arg-type]
+        read.append(len(found[0]))
+        return found
+
+    with (
+        patch.object(PassPeriodReads, "ranked", count_read),
+        patch("app.store.workspace.pass_periods.MAX_UNSEALED_EVENTS", 0),
+        patch("app.commands.insights.top_passes.MIN_STREAM_PAGE", 5),
+    ):
+        for _, before in SPANS[:2]:
+            found = await rank_passes(business.ctx, EUR, at("2025-01-01"), before, 5)
+            assert [each.value for each in found] == [Decimal(60 - n) for n in range(5)]
+    assert sum(read) <= 20
+
+
+async def test_too_much_outside_of_sealed_months_is_refused_with_advice(business: Business) -> None:
+    await business.record(*({"amount": 1, "occurred_at": at("2025-01-05")} for _ in range(4)))
+    await business.run_worker()
+    with patch("app.store.workspace.pass_periods.MAX_UNSEALED_EVENTS", 3), pytest.raises(InvalidInput) as refused:
+        await rank_passes(business.ctx, COUNT, *SPANS[0], 10)
+    [problem] = refused.value.problems
+    assert problem.code is Code.LIMIT
+    assert "whole months" in problem.message
+    with patch("app.store.workspace.pass_periods.are_passes_marked", return_value=False):
+        assert [each.value for each in await rank_passes(business.ctx, COUNT, *SPANS[0], 10)] == [4]
