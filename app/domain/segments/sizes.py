@@ -37,22 +37,25 @@ class Size:
     left: int
 
 
-def periods_between(start: datetime, end: datetime, unit: PeriodUnit, *, now: datetime) -> list[tuple[date, date]]:
+def periods_between(
+    start: datetime, end: datetime, unit: PeriodUnit, *, now: datetime, week_start: int = 0
+) -> list[tuple[date, date]]:
     """Return the UTC periods that begin before `end`, from the one that contains `start`: [first day, day after the last).
 
+    `week_start` is the weekday on which weeks begin, from 0 (Monday) to 6 (Sunday).
     Periods that begin after `now` are left out, because their sizes are unknown.
     Raises InvalidInput: INVALID if the end does not lie after the start, OUT_OF_RANGE for more than 400 periods.
     """
     if end <= start:
         raise InvalidInput(Code.INVALID, "`to` must lie after `from`.", "to")
     found: list[tuple[date, date]] = []
-    period = period_days(start.astimezone(UTC).date(), unit)
+    period = period_days(start.astimezone(UTC).date(), unit, week_start)
     while utc_midnight(period[0]) < end and utc_midnight(period[0]) <= now:
         found.append(period)
         if len(found) > MAX_SIZES:
             message = f"At most {MAX_SIZES} periods fit into one answer. Give a longer `unit`, or a shorter time."
             raise InvalidInput(Code.OUT_OF_RANGE, message, "unit")
-        period = period_days(period[1], unit)
+        period = period_days(period[1], unit, week_start)
     return found
 
 

@@ -106,7 +106,8 @@ async def sizes_over_time(
 ) -> list[SegmentSize]:
     """Return the size of a segment in each UTC period."""
     start, end, now = parse_instant(raw_from, "from"), parse_instant(raw_to, "to"), await info.context.commands.now()
-    periods = sizes.periods_between(start, end, unit, now=now)
+    week_start = (await info.context.commands.profile()).week_start
+    periods = sizes.periods_between(start, end, unit, now=now, week_start=week_start)
     if not periods:
         return []
     before, days = await info.context.workspace.intervals.days(segment_id, periods[0][0], periods[-1][1])

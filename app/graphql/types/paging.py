@@ -45,9 +45,13 @@ class PageInfo:
     has_previous_page: bool = strawberry.field(
         description="Whether items precede the page. When paging forward, true if `after` was given."
     )
-    start_cursor: str | None = strawberry.field(description="Cursor of the first item. Null if the page is empty.")
+    start_cursor: str | None = strawberry.field(
+        description="Cursor of the first item. Null if the page is empty. With `last`, see `endCursor`."
+    )
     end_cursor: str | None = strawberry.field(
-        description="Cursor of the last item; pass it as `after` to get the next page. Null if the page is empty."
+        description="Cursor of the last item; pass it as `after` to get the next page. Null if the page is empty. A page of "
+        "`members(at:)` or `segmentDiff` may end before it is full, or be empty, if most passes do not belong to it. Then "
+        "`hasNextPage` is true, and this is the cursor of the last pass that was read."
     )
 
 
@@ -122,11 +126,13 @@ class Pagination(Generic[ItemT]):
     def info(self, page: Page[ItemT], span: PageRequest) -> PageInfo:
         """Return the position of the page in its list."""
         items = page.items
+        first, last = (self.cursor(items[0]), self.cursor(items[-1])) if items else (None, None)
+        resume = None if page.resume is None else encode_cursor(self._kind, *page.resume)
         return PageInfo(
             has_next_page=span.before is not None if span.backward else page.has_more,
             has_previous_page=page.has_more if span.backward else span.after is not None,
-            start_cursor=self.cursor(items[0]) if items else None,
-            end_cursor=self.cursor(items[-1]) if items else None,
+            start_cursor=resume or first if span.backward else first,
+            end_cursor=last if span.backward else resume or last,
         )
 
     def paged(self, items: list[ItemT], span: PageRequest) -> Page[ItemT]:

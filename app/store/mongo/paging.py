@@ -44,10 +44,14 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items in the order of the list, and whether more items follow in the direction of paging."""
+    """Items in the order of the list, and whether more items may follow in the direction of paging.
+
+    `resume` is the key after which the next page begins, if this one ended before it was full; None for the last item.
+    """
 
     items: list[T]
     has_more: bool
+    resume: Key | None = None
 
 
 def to_stored_keys(span: PageRequest) -> PageRequest:

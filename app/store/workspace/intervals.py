@@ -45,8 +45,9 @@ class IntervalQueries(WorkspaceQueries):
     async def members(self, segment_id: str, at: datetime, span: PageRequest) -> Page[Stay]:
         """Return who was a member at an instant, each pass once; key (pass id). Erased passes are left out.
 
-        Index: {workspace, segment, pass, entered}. Looks at the intervals of the segment in order of pass, 20,000 at most;
-        then it raises InvalidInput: TOO_MANY.
+        Index: {workspace, segment, pass, entered}. Looks at the intervals of the segment in order of pass, 20,000 at most.
+        Then the page ends, also if it is empty, with the key to go on from. Raises InvalidInput: TOO_MANY if a single pass
+        has more.
         """
 
         def stay_of(pass_id: str, intervals: Sequence[Interval]) -> Stay | None:
@@ -121,8 +122,11 @@ class IntervalQueries(WorkspaceQueries):
         self, segment_id: str, span: PageRequest, stay_of: Callable[[str, Sequence[Interval]], Stay | None]
     ) -> Page[Stay]:
         found: list[Stay] = []
+        looked_at: str | None = None
         async for pass_id, intervals in self._by_pass(segment_id, span):
-            stay = stay_of(pass_id, intervals)
+            if intervals is None:
+                return Page(found[::-1] if span.backward else found, True, (looked_at,))
+            stay, looked_at = stay_of(pass_id, intervals), pass_id
             if stay is not None:
                 found.append(stay)
                 if len(found) > span.limit:
@@ -130,8 +134,11 @@ class IntervalQueries(WorkspaceQueries):
         items = found[: span.limit]
         return Page(items[::-1] if span.backward else items, len(found) > span.limit)
 
-    async def _by_pass(self, segment_id: str, span: PageRequest) -> AsyncIterator[tuple[str, list[Interval]]]:
-        """Yield the passes between the keys with all their intervals, in the direction of the page."""
+    async def _by_pass(self, segment_id: str, span: PageRequest) -> AsyncIterator[tuple[str, list[Interval] | None]]:
+        """Yield the passes between the keys with all their intervals, in the direction of the page.
+
+        After 20,000 intervals, the next pass is yielded with None.
+        """
         ranges, looked_at, size = IdRanges(PASS_IDS, span), 0, max(_MIN_READ, 2 * span.limit)
         direction = -1 if span.backward else 1
         while not ranges.is_over:
@@ -153,15 +160,18 @@ class IntervalQueries(WorkspaceQueries):
                 ranges.advance(found=len(intervals), wanted=size)
                 continue
             if limit == remaining:
-                raise InvalidInput(Code.TOO_MANY, _TOO_MANY, "first")
+                if not looked_at:
+                    raise InvalidInput(Code.TOO_MANY, _TOO_MANY, "first")
+                yield intervals[-1].pass_id or "", None
+                return
             if groups:
                 ranges.resume(groups[-1][0])
             size = min(2 * size, _MAX_READ) if groups else 2 * size
 
 
 _TOO_MANY = (
-    f"The page would look at more than {MAX_INTERVALS:,} stays in the segment. Ask for fewer members with `first`, and page"
-    " on with `after`. `sizeOverTime` gives numbers without this limit."
+    f"The next pass has been in the segment {MAX_INTERVALS:,} times or more, which is more than a page looks at. "
+    "`sizeOverTime` gives numbers without this limit."
 )
 
 

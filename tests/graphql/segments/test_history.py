@@ -11,6 +11,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.rules.rules import create_rule
 from app.commands.segments import update_segment
+from app.commands.workspaces.settings import set_local_time
 from app.domain.segments.segments import Segment
 from app.flow import SLOT_RANGES
 from app.graphql.types.ids import to_global_id
@@ -21,7 +22,7 @@ from workers.main import STAGES
 
 MEMBERS = """query ($id: ID!, $at: DateTime, $first: Int, $after: String, $last: Int, $before: String) { segment(id: $id) {
   members(at: $at, first: $first, after: $after, last: $last, before: $before) {
-    computedThrough totalCount pageInfo { hasNextPage endCursor startCursor }
+    computedThrough totalCount pageInfo { hasNextPage hasPreviousPage endCursor startCursor }
     nodes { id since heldSince until cause { kind } explanation { member } pass { externalId } } } } }"""
 PAGE = "{ totalCount nodes { since pass { externalId } } }"
 DIFF = f"""query ($id: ID!, $from: DateTime!, $to: DateTime!) {{ segmentDiff(segmentId: $id, from: $from, to: $to) {{
@@ -94,14 +95,35 @@ async def test_members_at_an_instant_page_by_pass_in_both_directions(api: Api, m
     assert names(back) == names(first)
 
 
-async def test_page_that_would_look_at_too_many_stays_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_that_looks_at_many_stays_ends_and_the_next_one_goes_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 1 January nobody was a member. The pages are empty, and lead to the end of the list in both directions."""
+    segment = await prepare(api)
+    monkeypatch.setattr(intervals, "_MIN_READ", 1)
+    monkeypatch.setattr(intervals, "MAX_INTERVALS", 3)
+    for at, expected in ((day(1), []), (day(6), ["ann", "bob"])):
+        for direction in ("first", "last"):
+            cursor, found, pages = None, list[str](), 0
+            flag, side, start = ("hasNextPage", "endCursor", "after")
+            if direction == "last":
+                flag, side, start = ("hasPreviousPage", "startCursor", "before")
+            while pages == 0 or cursor is not None:
+                page = await members(api, segment, at, **{direction: 5, start: cursor})
+                found, pages = [*found, *names(page)], pages + 1
+                cursor = page["pageInfo"][side] if page["pageInfo"][flag] else None
+            assert sorted(found) == expected
+            assert pages > 1
+
+
+async def test_pass_with_too_many_stays_for_a_page_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = await prepare(api)
     monkeypatch.setattr(intervals, "_MIN_READ", 1)
     monkeypatch.setattr(intervals, "MAX_INTERVALS", 1)
     answer = await api.execute(MEMBERS, id=to_global_id("Segment", segment.id), at=day(17).isoformat(), first=0)
     [error] = answer["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert "Ask for fewer members with `first`" in error["message"]
+    assert "more than a page looks at" in error["message"]
 
 
 async def test_instant_must_not_lie_after_what_is_computed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +186,10 @@ async def test_sizes_are_those_at_the_end_of_each_utc_period(api: Api) -> None:
     variables |= {"to": day(1, 2).isoformat(), "unit": "MONTH"}
     found = (await api.fetch_data(SIZES, **variables))["segment"]["sizeOverTime"]
     assert found == [{"at": "2026-01-01T00:00:00.000Z", "count": 0, "entered": 3, "left": 3}]
+    await set_local_time(api.business.ctx, week_start="SUNDAY")
+    variables |= {"from": day(7).isoformat(), "to": day(8).isoformat(), "unit": "WEEK"}
+    found = (await api.fetch_data(SIZES, **variables))["segment"]["sizeOverTime"]
+    assert found == [{"at": "2026-01-04T00:00:00.000Z", "count": 2, "entered": 1, "left": 0}]
     for wrong, message in (
         ({"to": variables["from"]}, "`to` must lie after `from`."),
         ({"from": "2024-01-01T00:00:00Z", "unit": "DAY"}, "At most 400 periods"),
