@@ -57,7 +57,7 @@ FLOW = (
         module="workers.stages.fold",
         key="slot range",
         reads=("events", "passes", "definitions"),
-        writes=("passes", "events"),
+        writes=("passes", "events", "rollup_heads"),
         wakes=("publish", "merge", "erase"),
     ),
     Stage(
@@ -120,6 +120,7 @@ FLOW = (
             "messages",
             "message_templates",
             "pass_periods",
+            "rollup_heads",
         ),
         wakes=("publish", "merge", "react"),
     ),

@@ -34,6 +34,7 @@ from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 from app.store.stages.restock import RestockQueries
+from app.store.stages.rollup_marks import RollupMarkQueries
 from app.store.stages.scheduled_edits import ScheduledEditLooks
 from app.store.stages.superseded import SupersededQueries
 from app.templates.rendering import LiquidTexts
@@ -82,6 +83,7 @@ class Worker:
     fold_queries: FoldQueries
     publish_queries: PublishQueries
     job_leases: JobLeases
+    rollup_marks: RollupMarkQueries
     erase_queries: EraseQueries
     merge_queries: MergeQueries
     pass_period_queries: PassPeriodQueries
@@ -162,6 +164,7 @@ class Worker:
             fold_queries=FoldQueries(db, in_chunk, is_sharded=is_sharded),
             publish_queries=PublishQueries(db, in_chunk, is_sharded=is_sharded),
             job_leases=JobLeases(resources.essential_db),
+            rollup_marks=RollupMarkQueries(db, in_chunk, is_sharded=is_sharded),
             erase_queries=EraseQueries(db, in_chunk, is_sharded=is_sharded),
             merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
             pass_period_queries=PassPeriodQueries(db, in_chunk, is_sharded=is_sharded),

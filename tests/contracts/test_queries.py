@@ -65,6 +65,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.event_types import Acceptance
 from app.domain.events.events import EventInput
 from app.domain.events.guards import Decision, Reason
+from app.domain.events.tombstones import tombstone_id
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
@@ -790,10 +791,15 @@ async def run_jobs_and_operations(business: Business) -> None:
     await worker.fold_queries.clear(
         list(decided), decisions=decided, workspace_ids=dict.fromkeys(decided, ctx.workspace.id)
     )
+    event = (await ctx.workspace.events.page(EventQuery(), PageRequest(1))).items[0]
+    named = {tombstone_id(event.id): ctx.workspace.id}
+    await worker.rollup_marks.store_target_hours({tombstone_id(event.id): event.id}, workspace_ids=named)
+    await db["workspaces"].update_one({"_id": ctx.workspace.id}, {"$unset": {"marked": ""}})
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
     await Upgrades(db, 100).build_histories()
+    await Upgrades(db, 100).mark_hours()
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await Upgrades(db, 100).renew_time_zones(at)
     await call_migration(Migration(db))

@@ -27,7 +27,7 @@ from app.store.stages import histories, saves
 from app.store.stages import merge as merge_queries
 from app.store.stages import publish as publish_queries
 from app.store.workspace.activities import ActivityQueries
-from workers.stages import advance, due, erase, fold, publish, reads
+from workers.stages import advance, clearing, due, erase, fold, publish, reads
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ MUTANTS = (
     ),
     Mutant(
         name="tombstone is cleared before its target is a stub",
-        owner=fold,
+        owner=clearing,
         function="clear_events",
         old="    await worker.fold_queries.replace_by_stubs(targets, at_ms)\n",
         new="    await worker.fold_queries.clear([item[2] for item in counted])\n"

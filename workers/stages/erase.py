@@ -19,9 +19,11 @@ import time
 
 from app.clock import system_ms
 from app.commands.passes.erasure import erase_copies, erase_documents
+from app.domain.events.tombstones import is_tombstone
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import from_ms, to_ms
 from app.store.cache import EPOCH_TTL_SECONDS
+from app.store.mongo.ids import new_id
 from app.store.workspace.workspace import Workspace
 from workers.failures import log_failures
 from workers.worker import Worker
@@ -134,5 +136,23 @@ async def _empty_activities(worker: Worker, card: Pass, now_ms: int) -> None:
 
 
 async def _empty_events(worker: Worker, card: Pass, now_ms: int) -> None:
-    while await worker.erase_queries.replace_events_by_stubs(card, now_ms):
-        pass
+    """Replace the events of a pass by stubs, pending or not, in batches, and mark their hours.
+
+    The hours of a batch are noted in the pass before it is emptied, because stubs have no instants. If a worker crashes in
+    between, another one marks them in the end. It finds all of them: it reads the names after no event is left, and a name
+    is stored before the first event of its batch is emptied.
+    """
+    queries = worker.erase_queries
+    while events := await queries.events_of(card):
+        hours = sorted({each.hour_ms for each in events if each.hour_ms is not None})
+        name = new_id("batch")
+        await queries.name_batch(card, name, hours)
+        tombstones = [each for each in events if is_tombstone(each.id)]
+        await queries.replace_events_by_stubs(card, [each for each in events if each not in tombstones], now_ms)
+        await worker.rollup_marks.mark_hours([(card.workspace_id, hour) for hour in hours])
+        # As in the fold: the removal of an event is over when its hour is marked, not before.
+        await queries.replace_events_by_stubs(card, tombstones, now_ms)
+        await queries.take_out_batches(card, [name])
+    unmarked = await queries.batches(card)
+    await worker.rollup_marks.mark_hours([(card.workspace_id, hour) for hours in unmarked.values() for hour in hours])
+    await queries.take_out_batches(card, unmarked)

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
-from app.domain.events.guards import Decisions
 from app.domain.events.ordering import originals_of, without_waiting
-from app.domain.events.tombstones import target_of, targets_of, tombstone_id
+from app.domain.events.tombstones import targets_of, tombstone_id
 from app.domain.fold.entries import MAX_ENTRIES
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
@@ -22,7 +21,8 @@ from app.telemetry import metrics
 from workers.looks import Asked
 from workers.worker import Worker
 
-from .advance import RoundClock, Saved, advance_passes, read_clock
+from .advance import advance_passes, read_clock
+from .clearing import clear
 from .originals import add_originals
 from .reads import PassWork
 from .rounds import Backlog, EventRef, FoldRound
@@ -187,8 +187,9 @@ def classify(
         if is_erased(card):
             own = tombstone_id(pass_id)
             for event in events:
-                target = fold_round.marks if event.id == own else fold_round.emptied
-                target.append((card.workspace_id, pass_id, event.id))
+                # The erase stage empties the others: only it notes their hours before.
+                if event.id == own:
+                    fold_round.marks.append((card.workspace_id, pass_id, event.id))
         elif uncleared := pending_for_pass(card, card.last_folded_ids, still_pending):
             # The fold before this one crashed, or was slow, between its write and the clearing of its events.
             fold_round.marks.extend((card.workspace_id, pass_id, event_id) for event_id in uncleared)
@@ -260,54 +261,6 @@ async def find_events_of_erased(worker: Worker, backlog: Backlog, passes: Mappin
     erased = await worker.erase_queries.erased_among(list({stray.event.pass_id for stray in strays}))
     found = [stray for stray in strays if stray.event.pass_id in erased]
     return [(stray.workspace_id, stray.event.pass_id, stray.event.id) for stray in found]
-
-
-async def clear(
-    worker: Worker,
-    fold_round: FoldRound,
-    saved: Mapping[str, Saved],
-    at: RoundClock,
-    still_pending: Mapping[str, PendingAt],
-) -> None:
-    """Clear the events that are counted, replace events of erased passes by stubs, forward events of merged passes."""
-    counted = fold_round.marks + [
-        (each.advanced.card.workspace_id, pass_id, event_id)
-        for pass_id, each in saved.items()
-        for event_id in each.advanced.folded_ids
-    ]
-    decisions = fold_round.decisions
-    for each in saved.values():
-        decisions |= each.advanced.decisions
-    if fold_round.emptied:
-        await worker.fold_queries.replace_by_stubs(fold_round.emptied, at.now_ms)
-    await clear_events(worker, counted, at.now_ms, still_pending, decisions=decisions)
-    await worker.merge_queries.forward(fold_round.strays)
-
-
-async def clear_events(
-    worker: Worker,
-    counted: Sequence[EventRef],
-    at_ms: int,
-    still_pending: Mapping[str, PendingAt],
-    *,
-    decisions: Decisions,
-) -> None:
-    """Clear counted events, after replacing the targets of tombstones among them by stubs. Safe to repeat.
-
-    `still_pending` gives the move counter that each event had when it was read. `decisions` are those that the passes store
-    about the events: the update that clears an event writes its outcome. If the worker crashes in between, the
-    tombstone stays pending, and the next round repeats both writes.
-    """
-    targets = [
-        (workspace_id, pass_id, target)
-        for workspace_id, pass_id, event_id in counted
-        if (target := target_of(event_id)) is not None and target != pass_id
-    ]
-    await worker.fold_queries.replace_by_stubs(targets, at_ms)
-    workspace_ids = {event_id: workspace_id for workspace_id, _, event_id in counted}
-    await worker.fold_queries.clear(
-        list(workspace_ids), still_pending, decisions=decisions, workspace_ids=workspace_ids
-    )
 
 
 def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:

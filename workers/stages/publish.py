@@ -18,10 +18,12 @@ from app.domain.activities import TRANSITIONS, Activity, Entry
 from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.reactions.reactions import reactions_of
 from app.domain.rendering import event_id_of, render_activity
+from app.domain.rollups.marks import counted_hour_of
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.store.mongo.horizons import Horizon
 from app.store.stages.publish import Waiting, entries_in_order
+from app.store.stages.rollup_marks import Hour
 from app.store.workspace.vocabulary import SOURCE, TYPE, Word
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
@@ -73,6 +75,9 @@ async def _publish_entries(
     # Before the log: an activity must not tell of an event that does not exist. Before the pull: the outbox is the only
     # other place where the event is stored.
     await worker.publish_queries.insert_made(workspace_id, made)
+    # After the insert, for a seal in between would leave the events out and drop the mark. Before the pull, because readers
+    # know by the outbox that events are missing in the rollups.
+    await worker.rollup_marks.mark_hours(sorted(_hours_of(workspace_id, made)))
     drafts, last, history = await asyncio.gather(
         _render(worker, workspace_id, entries, waiting),
         _read_last_position(worker, workspace),
@@ -159,6 +164,12 @@ def _limit_entries(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:
             break
         taken[pass_id] = found
     return taken
+
+
+def _hours_of(workspace_id: str, made: Sequence[Event]) -> set[Hour]:
+    """Return the hours whose rollups hold these events."""
+    hours = (counted_hour_of(event.type, event.occurred_at) for event in made)
+    return {(workspace_id, hour) for hour in hours if hour is not None}
 
 
 async def _record_words(worker: Worker, workspace: Workspace, made: Sequence[Event]) -> None:

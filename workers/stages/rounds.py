@@ -49,4 +49,4 @@ class FoldRound:
     strays: list[tuple[Pass, Event]] = field(default_factory=list)
     """Events recorded on a merged pass, to be forwarded to its survivor."""
     emptied: list[EventRef] = field(default_factory=list)
-    """Events recorded on an erased pass, to be replaced by stubs."""
+    """Events recorded after the erasure of their pass was finished, to be replaced by stubs."""

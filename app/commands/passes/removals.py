@@ -93,7 +93,10 @@ async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:
     Safe to repeat. In a job, events whose tombstone has the same batch (`ctx.batch`) count again.
     """
     now = await ctx.now()
-    tombstones = [Tombstone(pass_id, event_id, now) for pass_id, event_id in targets]
+    hours = await ctx.workspace.removals.target_hours([event_id for _, event_id in targets])
+    tombstones = [
+        Tombstone(pass_id, event_id, now, target_hour_ms=hours.get(event_id)) for pass_id, event_id in targets
+    ]
     existing = await ctx.workspace.removals.insert(tombstones, ctx.origin)
     removed = len(targets) - len(existing)
     if existing and ctx.batch is not None:

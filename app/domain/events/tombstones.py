@@ -47,12 +47,15 @@ class Tombstone:
 
     - `removes`: id of the event, else None.
     - `into`: id of the survivor, for a merged pass.
+    - `target_hour_ms`: of the removal of an event that its caller could read, the first instant of the UTC hour in which
+      the event occurred. The fold marks that hour when the event is a stub, which has no instant.
     """
 
     pass_id: str
     removes: str | None
     recorded_at: datetime
     into: str | None = None
+    target_hour_ms: int | None = None
 
     @property
     def id(self) -> str:

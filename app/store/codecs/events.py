@@ -9,7 +9,9 @@ from app.domain.events.events import OWN_SOURCE, TOMBSTONES, Category, Event, Mo
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.tombstones import Tombstone
 from app.domain.ids import slot_of
+from app.domain.rollups.marks import counted_hour_of
 from app.domain.values.decimals import ZERO
+from app.domain.values.instants import from_ms, to_ms
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
@@ -114,12 +116,26 @@ def tombstone_to_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) ->
         doc["removes"] = tombstone.removes
     if tombstone.into is not None:
         doc["into"] = tombstone.into
+    if tombstone.target_hour_ms is not None:
+        doc["hour"] = from_ms(tombstone.target_hour_ms)
     return doc
 
 
 def build_stub(workspace_id: str, pass_id: str, at: datetime) -> Doc:
     """Return all that is kept of a removed event, apart from its id. Without `occurred_at`, no list returns it."""
     return {"workspace": workspace_id, "pass": pass_id, "removed": at}
+
+
+def changed_hour_of_doc(doc: Doc) -> int | None:
+    """Return the hour whose rollup changes when a pending document is folded, by its first instant in milliseconds.
+
+    It is the hour of an event, and the hour of the target of a tombstone. None for internal events, for tombstones of
+    passes, and for a tombstone that was recorded without the hour. The document may have only `type`, `occurred_at` and
+    `hour`.
+    """
+    if "hour" in doc:
+        return to_ms(doc["hour"])
+    return counted_hour_of(doc["type"], doc["occurred_at"]) if "occurred_at" in doc else None
 
 
 def is_event(doc: Doc) -> bool:

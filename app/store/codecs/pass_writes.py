@@ -25,7 +25,7 @@ from .pass_parts import (
     state_to_doc,
 )
 from .pass_search import update_find_part
-from .passes import alias_to_doc, decisions_part, dirty_part, progress_to_doc, stub_to_doc
+from .passes import alias_to_doc, decisions_part, dirty_part, made_at_part, progress_to_doc, stub_to_doc
 
 
 def update_pass_operation(
@@ -95,7 +95,7 @@ def update_pass_operation(
         changes["due"] = after.next_due_ms
     update: Doc = {"$set": changes}
     if entries:
-        update["$min"] = {"pub": system_ms}
+        update["$min"] = {"pub": system_ms, **made_at_part(entries)}
         update["$push"] = {"out": {"$each": [entry_to_doc(entry) for entry in entries]}}
     if unset:
         update["$unset"] = unset

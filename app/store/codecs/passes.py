@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from app.domain.activities import Entry
+from app.domain.events.events import INTERNAL_TYPES
 from app.domain.ids import draw_of, slot_of
 from app.domain.passes.passes import Erased, Pass, Profile
 from app.domain.state.firings import RuleFirings
@@ -57,6 +60,7 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         "memberships": memberships_to_docs(card.memberships),
         **progress_to_doc(card),
         **({"pub": system_ms} if card.outbox else {}),
+        **made_at_part(card.outbox),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
         **made_parts_to_doc(card),
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
@@ -92,6 +96,17 @@ def made_parts_to_doc(card: Pass) -> Doc:
     made = {encode_aggregate_key(key): aggregate_to_doc(key, row) for key, row in card.made_aggregates.items()}
     wait = pending_to_docs(card.pending_points)
     return {**firings_part(card), **{name: part for name, part in (("made", made), ("wait", wait)) if part}}
+
+
+def made_at_part(entries: Iterable[Entry]) -> Doc:
+    """Return the instant of the earliest made event that outbox entries carry, in milliseconds; nothing if there is none.
+
+    Rollups have these events only after publish has inserted them. The index is partial on instants from 1970 on, so
+    earlier ones are stored as 0. Internal events are in no rollup.
+    """
+    made = [entry.made for entry in entries if entry.made is not None]
+    instants = [event.occurred_ms for event in made if event.type not in INTERNAL_TYPES]
+    return {"made_at": max(0, min(instants))} if instants else {}
 
 
 def firings_part(card: Pass) -> Doc:
@@ -147,6 +162,7 @@ def _remainder_to_doc(card: Pass, system_ms: int) -> Doc:
         "n": card.last_activity,
         "out": [entry_to_doc(entry) for entry in card.outbox],
         "pub": system_ms,
+        **made_at_part(card.outbox),
         **decisions_part(card),
     }
 

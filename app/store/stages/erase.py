@@ -5,14 +5,15 @@ Only `workers` may import them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pymongo import ReplaceOne, UpdateOne
 
 from app.domain.activities import ERASED_DATA
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import EARLIEST, from_ms
-from app.store.codecs.events import build_stub
+from app.store.codecs.events import build_stub, changed_hour_of_doc
 from app.store.codecs.passes import erasure_to_doc, grave_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.oplog import prune_oplog
@@ -20,6 +21,18 @@ from app.store.mongo.queries import Database, Doc, StageQueries, in_chunks, inse
 from app.store.workspace.messages import MessageQueries
 from app.store.workspace.pass_names import PassNameQueries
 from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
+
+
+class ErasedEvent(NamedTuple):
+    """Event of an erased pass, or pending tombstone on it, to be replaced by a stub.
+
+    `hour_ms` is the first instant of the hour whose rollup this changes, if any. For a tombstone it is its target's.
+    """
+
+    id: str
+    type: str
+    source: str
+    hour_ms: int | None
 
 
 class EraseQueries(StageQueries):
@@ -36,20 +49,50 @@ class EraseQueries(StageQueries):
         docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
-    async def replace_events_by_stubs(self, card: Pass, at_ms: int) -> bool:
-        """Replace some events of the pass by stubs, and return whether there may be others.
+    async def events_of(self, card: Pass) -> Sequence[ErasedEvent]:
+        """Return some events and pending tombstones of the pass that are no stubs yet, pending or not; none if all are.
 
-        The types and sources of these events are doubted first. Index: {workspace, pass, occurred_at, _id}.
+        Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": EARLIEST}}
-        docs = await self._read_docs(self._events, where, {"type": 1, "source": 1}, limit=self._in_chunk)
-        words = {(TYPE, doc["type"]) for doc in docs} | {(SOURCE, doc["source"]) for doc in docs}
+        fields = {"type": 1, "source": 1, "occurred_at": 1, "hour": 1}
+        docs = await self._read_docs(self._events, where, fields, limit=self._in_chunk)
+        return [ErasedEvent(doc["_id"], doc["type"], doc["source"], hour_ms=changed_hour_of_doc(doc)) for doc in docs]
+
+    async def name_batch(self, card: Pass, name: str, hours_ms: Sequence[int]) -> None:
+        """Note in the stub of the pass that a batch of its events of these hours is about to be emptied. Index: _id.
+
+        The name is random: several workers may empty events of the pass at once.
+        """
+        await self._change_stub(card, {"$set": {f"batches.{name}": list(hours_ms)}})
+
+    async def replace_events_by_stubs(self, card: Pass, events: Sequence[ErasedEvent], at_ms: int) -> None:
+        """Replace events of the pass by stubs. Safe to repeat. Index: _id.
+
+        The types and sources of these events are doubted first.
+        """
+        words = {(TYPE, each.type) for each in events} | {(SOURCE, each.source) for each in events}
         await VocabularyQueries(self._db, card.workspace_id, self._in_chunk).doubt(words)
         stub = build_stub(card.workspace_id, card.id, from_ms(at_ms))
-        if docs:
-            stubs = [ReplaceOne(self._by_id(doc["_id"], card.workspace_id), stub) for doc in docs]
-            await self._events.bulk_write(stubs, ordered=False)
-        return bool(docs)
+        stubs = [ReplaceOne(self._by_id(each.id, card.workspace_id), stub) for each in events]
+        for start in range(0, len(stubs), self._in_chunk):
+            await self._events.bulk_write(stubs[start : start + self._in_chunk], ordered=False)
+
+    async def batches(self, card: Pass) -> Mapping[str, Sequence[int]]:
+        """Return by name the hours of the batches whose hours may not be marked since they were emptied. Index: _id."""
+        where = self._by_id(card.id, card.workspace_id)
+        docs = await self._read_docs(self._passes, where, {"batches": 1})
+        return {name: hours for doc in docs for name, hours in doc.get("batches", {}).items()}
+
+    async def take_out_batches(self, card: Pass, names: Iterable[str]) -> None:
+        """Take names of batches out of the stub of the pass: their hours are marked. Safe to repeat. Index: _id."""
+        if unset := {f"batches.{name}": "" for name in names}:
+            await self._change_stub(card, {"$unset": unset})
+
+    async def _change_stub(self, card: Pass, change: Doc) -> None:
+        # A slow worker must change nothing in what is kept after the erasure is finished.
+        where = self._by_id(card.id, card.workspace_id, gone={"$exists": False})
+        await self._passes.update_one(where, change)
 
     async def take_names_out(self, card: Pass) -> None:
         """Take the pass and its redemptions out of units in stock and of codes, which stay taken. Safe to repeat.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from app.domain.events.events import Event
 from app.domain.ids import SLOTS, slot_of
-from app.store.codecs.events import from_doc
+from app.store.codecs.events import changed_hour_of_doc, from_doc
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, StageQueries, in_chunks
 
 _ORDER = [(name, 1) for name in ("pend", "workspace", "pass", "occurred_at", "_id")]
@@ -29,10 +29,14 @@ class PendingEvent:
 
 
 class PendingAt(NamedTuple):
-    """Pass for which an event is pending, and how often the event has moved."""
+    """Pass for which an event is pending, how often the event has moved, and the hour whose rollup it changes, if any.
+
+    `hour_ms` is the first instant of the hour. A removal changes the hour of its target.
+    """
 
     pass_id: str
     moves: int
+    hour_ms: int | None = None
 
 
 class BacklogPosition(NamedTuple):
@@ -160,8 +164,13 @@ class PendingQueries(StageQueries):
 
         `workspace_ids` has the workspace of each event, by event id.
         """
-        docs = await self._find_by_ids(self._events, event_ids, workspace_ids, {"pend": 1, "pass": 1, "moved.n": 1})
-        return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
+        fields = {"pend": 1, "pass": 1, "moved.n": 1, "type": 1, "occurred_at": 1, "hour": 1}
+        docs = await self._find_by_ids(self._events, event_ids, workspace_ids, fields)
+        return {
+            doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0), changed_hour_of_doc(doc))
+            for doc in docs
+            if "pend" in doc
+        }
 
 
 def id_after(text: str) -> str:

@@ -126,7 +126,9 @@ class PublishQueries(StageQueries):
 
     async def _remove_published(self, numbers: Sequence[tuple[str, int]], workspace_id: str | None) -> None:
         operations = [
-            _pull_operation(self._by_id(pass_id, workspace_id, n=equal_to(n)), n, {"$unset": {"pub": ""}})
+            _pull_operation(
+                self._by_id(pass_id, workspace_id, n=equal_to(n)), n, {"$unset": {"pub": "", "made_at": ""}}
+            )
             for pass_id, n in numbers
         ]
         result = await self._passes.bulk_write(operations, ordered=False)

@@ -12,7 +12,7 @@ from app.domain.events.events import TOMBSTONES, Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
 from app.domain.jobs import JobKind
 from app.domain.values.instants import EARLIEST, from_ms
-from app.store.codecs.events import build_stub, tombstone_to_doc
+from app.store.codecs.events import build_stub, changed_hour_of_doc, tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
 from app.store.mongo.driver import last_election
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
@@ -53,6 +53,12 @@ class RemovalQueries(WorkspaceQueries):
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
         docs = [tombstone_to_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
         return await insert_new(self._collection, docs)
+
+    async def target_hours(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return by event, as far as they exist, the first instants of their UTC hours in milliseconds. Index: _id."""
+        docs = await self._by_ids(event_ids, {"type": 1, "occurred_at": 1})
+        hours = {doc["_id"]: changed_hour_of_doc(doc) for doc in docs}
+        return {event_id: hour for event_id, hour in hours.items() if hour is not None}
 
     async def stub_missing(self, pass_ids: Mapping[str, str], at_ms: int) -> None:
         """Insert a stub under each id of an event that does not exist, so that it cannot be recorded any more.

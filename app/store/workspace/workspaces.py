@@ -13,11 +13,11 @@ from app.store.mongo.queries import Database, Doc, translating_errors
 
 
 async def insert_workspace(db: Database, profile: WorkspaceProfile) -> None:
-    """Insert a workspace with a new key for its fingerprints."""
+    """Insert a workspace with a new key for its fingerprints. It has no events yet, so all their hours will be marked."""
     doc = asdict(profile)
     doc["_id"] = doc.pop("id")
     with translating_errors():
-        await db["workspaces"].insert_one({**doc, "secret": secrets.token_bytes(32)})
+        await db["workspaces"].insert_one({**doc, "secret": secrets.token_bytes(32), "marked": True})
 
 
 async def list_profiles(db: Database, limit: int = 10_000) -> list[WorkspaceProfile]:
