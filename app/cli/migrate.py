@@ -16,6 +16,7 @@ from app.store.operations.findable_passes import make_passes_findable
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
 from app.store.operations.pass_months import mark_passes
 from app.store.operations.pass_names import forget_names, lacks_names, name_passes
+from app.store.operations.rollup_marking import RollupMarking
 from app.store.operations.schema_version import (
     LOWEST_WRITER,
     SCHEMA_VERSION,
@@ -100,9 +101,11 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
-        # Processes of earlier versions create passes without names. So exclude them first, and wait until they know it.
+        # Processes of earlier versions create passes without names, and mark no hours. So exclude them first, and wait until
+        # they know it.
         await raise_schema(resources.db)
-        if await lacks_names(resources.db):
+        marking = RollupMarking(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        if await lacks_names(resources.db) or await marking.unmarked_workspaces():
             await wait_for_earlier_versions()
         # The names come last: processes start as soon as all passes have them.
         await make_passes_findable(resources.db, lambda count: say(f"  {count} passes can be found by search"))
@@ -113,6 +116,9 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         await draw_passes(resources.db, lambda count: say(f"  {count} passes have draws"))
         upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
         await upgrades.build_histories(lambda workspace_id: say(f"  {workspace_id} has the history of its segments"))
+        await upgrades.mark_hours(
+            lambda workspace_id, count: say(f"  {workspace_id}: {count} hours with events are marked")
+        )
         if shard:
             await _divide(Sharding(resources.db), migration)
         click.echo(f"The database {resources.db.name} is ready for this version.")

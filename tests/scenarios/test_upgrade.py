@@ -12,6 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from bson import json_util
@@ -26,14 +27,20 @@ from app.domain.inbound.deliveries import DeliveryStatus
 from app.domain.jobs import JobStatus
 from app.domain.passes.pass_queries import PassOrder, PassQuery
 from app.domain.passes.search_tokens import parse_search
-from app.domain.values.instants import EARLIEST
+from app.domain.rollups.levels import Level
+from app.domain.values.instants import EARLIEST, to_ms
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from app.store.operations.findable_passes import FINDABLE
 from app.store.operations.indexes import ensure_indexes
 from app.store.operations.pass_names import forget_names
+from app.store.operations.rollup_marking import RollupMarking
+from app.store.operations.upgrades import Upgrades
 from tests.business import Business
+from tests.crashes import Crash
+from tests.workers.stages.test_rules import PER_DOLLAR, define
 from workers.main import STAGES
+from workers.sweep import Sweep
 from workers.worker import Worker
 
 STORED = Path(__file__).parents[1] / "data" / "stored-by-0.1.0.json.gz"
@@ -111,3 +118,38 @@ async def test_jobs_are_finished_and_hooks_endpoints_keys_and_audit_log_are_read
     assert (await workspace.partitions.states([endpoint.id]))[endpoint.id].position >= 0
     assert {key.name for key in (await workspace.keys.page(page)).items} >= {"till"}
     assert len((await workspace.audit.page(page)).items) == 10
+
+
+async def test_every_hour_with_events_is_marked_before_rollups_answer(
+    upgraded: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash in the middle leaves the workspace incomplete, and the next start marks its hours again."""
+    db, workspace_id = upgraded.ctx.resources.db, upgraded.ctx.workspace.id
+    upgrades, reported = Upgrades(db, 100), list[int]()
+    with monkeypatch.context() as patch:
+        patch.setattr(RollupMarking, "complete_workspace", AsyncMock(side_effect=Crash))
+        with pytest.raises(Crash):
+            await upgrades.mark_hours()
+    assert await db["workspaces"].count_documents({"_id": workspace_id, "marked": True}) == 0
+    await upgrades.mark_hours(lambda _, count: reported.append(count))
+    assert await db["workspaces"].count_documents({"_id": workspace_id, "marked": True}) == 1
+    instants = [doc["occurred_at"] async for doc in db["events"].find({"occurred_at": {"$gte": EARLIEST}})]
+    hours = {Level.HOUR.start_ms(to_ms(instant)) for instant in instants}
+    heads = await db["rollup_heads"].find({"workspace": workspace_id, "dirty": {"$gte": 0}}).to_list(None)
+    assert {to_ms(head["start"]) for head in heads} == hours
+    assert reported[-1] == len(hours)
+
+
+async def test_passes_with_made_events_in_their_outbox_name_the_earliest(business: Business) -> None:
+    """Version 0.1.0 had no rules, but versions between the two left such outboxes."""
+    await define(business, "points", PER_DOLLAR)
+    await business.record({"amount": 100})
+    await Sweep(business.worker, STAGES).fold()
+    passes = business.ctx.resources.db["passes"]
+    stored = await passes.find_one({"made_at": {"$exists": True}})
+    assert stored is not None
+    await passes.update_many({}, {"$unset": {"made_at": ""}})
+    marking = RollupMarking(business.ctx.resources.db, 100)
+    await marking.note_made_events(business.ctx.workspace.id)
+    again = await passes.find_one({"_id": stored["_id"]})
+    assert again == stored

@@ -17,13 +17,13 @@ from typing import Any
 from app.domain.errors import PunchcardError
 from app.store.mongo.queries import Database, translating_errors
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number.
 
 Since version 3, each external id has a name, a document of each workspace decides merges, and rules and tier programs
-stand among the definitions.
+stand among the definitions. Since version 4, stages mark the hours whose counted events they change.
 """
-LOWEST_WRITER = 3
+LOWEST_WRITER = 4
 """Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""
 FIRST_VERSION = 1
 SCHEMA_ID = "schema"

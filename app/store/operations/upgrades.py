@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from app.domain.definitions import Definitions
 from app.domain.segments.restating import changes_meaning, restate
@@ -14,6 +15,8 @@ from app.domain.values.conditions import MEANING
 from app.domain.values.zones import TZDATA_VERSION
 from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.workspace.workspace import Workspace
+
+from .rollup_marking import RollupMarking
 
 _DONE = "meaning_of_conditions"
 """The document in `constants` with the meaning that all definitions were brought to."""
@@ -82,6 +85,19 @@ class Upgrades(ErrorTranslating):
                 report(workspace_id)
             last_id = ids[-1]
         await self._db["constants"].update_one({"_id": _HISTORIES}, {"$set": {"value": 1}}, upsert=True)
+
+    async def mark_hours(self, report: Callable[[str, int], None] = lambda workspace_id, count: None) -> None:
+        """Mark the hours of all events in workspaces of an earlier version. Call it when none of its processes writes.
+
+        Until a workspace is complete, its questions are answered from the events. `report` is called with the workspace and
+        the number of its hours that are marked. A crash repeats the workspace that it interrupted. Safe to run from several
+        processes at once. Index: _id, and those of `RollupMarking`.
+        """
+        marking = RollupMarking(self._db, self._in_chunk, is_sharded=self._is_sharded)
+        for workspace_id in await marking.unmarked_workspaces():
+            await marking.note_made_events(workspace_id)
+            await marking.mark_hours_with_events(workspace_id, report=partial(report, workspace_id))
+            await marking.complete_workspace(workspace_id)
 
     async def renew_time_zones(self, now: datetime) -> int:
         """Store the settings of each workspace anew if this process has other time zone data, and return their number.

@@ -1,0 +1,101 @@
+"""Marks of all hours that have events: for an upgrade, and to build the rollups of a period anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pymongo import UpdateOne
+
+from app.domain.rollups.levels import Level
+from app.domain.rollups.marks import HeadKey
+from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
+from app.store.codecs.pass_parts import entry_from_doc
+from app.store.codecs.passes import made_at_part
+from app.store.mongo.queries import Database, Doc, ErrorTranslating
+from app.store.workspace.rollup_heads import mark_heads
+
+EVENTS_PER_READ = 100_000
+"""Events that one read groups by hour, about."""
+LONGEST_SPAN_MS = 366 * DAY_MS
+"""Longest period that one read covers."""
+_GROWTH = 4
+_PASSES_READ = 1_000
+
+
+class RollupMarking(ErrorTranslating):
+    """Marks of the hours of stored events. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        self._db, self._in_chunk, self._is_sharded = db, in_chunk, is_sharded
+
+    async def mark_hours_with_events(
+        self,
+        workspace_id: str,
+        low_ms: int = to_ms(EARLIEST),
+        high_ms: int = to_ms(LATEST),
+        report: Callable[[int], None] = lambda count: None,
+    ) -> int:
+        """Mark each hour of [low_ms, high_ms) in which an event occurred, and return their number. Safe to repeat.
+
+        The store groups the events, so the answers are small. `report` is called with the number of hours marked so far.
+        Index: {workspace, occurred_at, _id}.
+        """
+        marked = 0
+        first = await self._end_of_range(workspace_id, low_ms, high_ms, 1)
+        last = await self._end_of_range(workspace_id, low_ms, high_ms, -1)
+        if first is None or last is None:
+            return 0
+        at_ms, span_ms = Level.HOUR.start_ms(first), DAY_MS
+        while at_ms <= last:
+            until_ms = Level.HOUR.start_ms(at_ms + span_ms)
+            hours, events = await self._hours_between(workspace_id, max(at_ms, low_ms), min(until_ms, high_ms))
+            keys = [HeadKey(workspace_id, Level.HOUR, hour) for hour in hours]
+            await mark_heads(self._db, keys, self._in_chunk, is_sharded=self._is_sharded)
+            marked += len(keys)
+            report(marked)
+            fitting_ms = span_ms * EVENTS_PER_READ // events if events else LONGEST_SPAN_MS
+            at_ms, span_ms = until_ms, max(DAY_MS, min(fitting_ms, _GROWTH * span_ms, LONGEST_SPAN_MS))
+        return marked
+
+    async def _end_of_range(self, workspace_id: str, low_ms: int, high_ms: int, direction: int) -> int | None:
+        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
+        cursor = self._db["events"].find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1)
+        docs = await cursor.to_list(None)
+        return to_ms(docs[0]["occurred_at"]) if docs else None
+
+    async def _hours_between(self, workspace_id: str, low_ms: int, high_ms: int) -> tuple[list[int], int]:
+        """Return the hours with events in [low_ms, high_ms), and the number of these events."""
+        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
+        hour = {"$dateTrunc": {"date": "$occurred_at", "unit": "hour"}}
+        stages: list[Doc] = [{"$match": where}, {"$group": {"_id": hour, "n": {"$sum": 1}}}]
+        docs = await self._db["events"].aggregate(stages).to_list(None)
+        return sorted(to_ms(doc["_id"]) for doc in docs), sum(int(doc["n"]) for doc in docs)
+
+    async def note_made_events(self, workspace_id: str) -> None:
+        """Store `made_at` in passes whose outbox carries made events, as earlier versions did not. Safe to repeat.
+
+        Index: {workspace, pub}.
+        """
+        where = {"workspace": workspace_id, "pub": {"$gte": 0}}
+        cursor = self._db["passes"].find(where, {"out": 1}, batch_size=_PASSES_READ)
+        while docs := await cursor.to_list(_PASSES_READ):
+            parts = {doc["_id"]: made_at_part(map(entry_from_doc, doc["out"])) for doc in docs}
+            # Publish unsets both fields in one write, so an outbox that it has emptied meanwhile gets none.
+            updates = [
+                UpdateOne({"_id": pass_id, "workspace": workspace_id, "pub": {"$gte": 0}}, {"$min": part})
+                for pass_id, part in parts.items()
+                if part
+            ]
+            for start in range(0, len(updates), self._in_chunk):
+                await self._db["passes"].bulk_write(updates[start : start + self._in_chunk], ordered=False)
+
+    async def complete_workspace(self, workspace_id: str) -> None:
+        """Record that all hours of the workspace with events are marked or sealed. Index: _id."""
+        await self._db["workspaces"].update_one({"_id": workspace_id}, {"$set": {"marked": True}})
+
+    async def unmarked_workspaces(self) -> list[str]:
+        """Return the workspaces of earlier versions whose hours may not be marked, in the order of their ids. Index: _id."""
+        docs = (
+            await self._db["workspaces"].find({"marked": {"$exists": False}}, {"_id": 1}).sort("_id", 1).to_list(None)
+        )
+        return [doc["_id"] for doc in docs]
