@@ -225,7 +225,10 @@ class Collection:
 
         def step(operation: UpdateOne | ReplaceOne[Doc]) -> bool:
             change = self._replace if isinstance(operation, ReplaceOne) else self._update
-            matched.append(change(operation._filter, copy(operation._doc), 1))  # type: ignore[arg-type]
+            found = change(operation._filter, copy(operation._doc), 1)  # type: ignore[arg-type]
+            matched.append(found)
+            if not found and operation._upsert:
+                self._upsert(operation._filter["_id"], copy(operation._doc))  # type: ignore[arg-type]
             return True
 
         await self._schedule.write([_bind(step, operation) for operation in operations[:run]])
@@ -260,6 +263,11 @@ class Collection:
         self._unique_keys.update(keys)
         return True
 
+    def _upsert(self, doc_id: str, change: Doc) -> None:
+        doc: Doc = {"_id": doc_id, **change.pop("$setOnInsert", {})}
+        apply_update(doc, change)
+        self._insert(doc)
+
     def _delete(self, query: Mapping[str, Any]) -> int:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:1]
         for doc in found:
@@ -282,7 +290,7 @@ class Collection:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:limit]
         for doc in found:
             self._history.note(self, doc["_id"])
-            apply_update(doc, change)
+            apply_update(doc, {operator: parts for operator, parts in change.items() if operator != "$setOnInsert"})
         return len(found)
 
 

@@ -31,7 +31,7 @@ class Stage(World):
     """A world in which only the steps of a scene happen."""
 
     def __init__(self, *, guarded: bool = False, rules: bool = False) -> None:
-        super().__init__(1, Odds(), guarded=guarded, rules=rules)
+        super().__init__(1, Odds(), guarded=guarded, rules=rules, sealing=True)
         self.db.history.is_kept = True
         self.script.steps.clear()
         self.batches = 0
@@ -139,7 +139,8 @@ class Stage(World):
         await publish.publish(self.new_worker(), self.workspace_id)
 
 
-async def _crash(*_: Any) -> None:
+async def crash(*_: Any) -> None:
+    """Crash instead of doing a step."""
     raise Crash
 
 
@@ -192,7 +193,7 @@ async def fold_crashes_before_it_writes(stage: Stage) -> None:
     """The events are not counted yet."""
     await stage.buy()
     crashing = stage.new_worker()
-    crashing.fold_queries.save = _crash  # type: ignore[method-assign,assignment]
+    crashing.fold_queries.save = crash  # type: ignore[method-assign,assignment]
     try:
         await fold.fold(crashing, ALL_SLOTS)
     except Crash:
@@ -452,7 +453,7 @@ async def publisher_crashes_before_it_appends(stage: Stage) -> None:
     await stage.buy()
     await stage.fold()
     workspace = stage.open_process().workspace(stage.workspace_id)
-    workspace.activities.append = _crash  # type: ignore[method-assign,assignment]
+    workspace.activities.append = crash  # type: ignore[method-assign,assignment]
     crashing = stage.new_worker()
     object.__setattr__(crashing.resources, "workspace", lambda _: workspace)
     try:
@@ -646,11 +647,11 @@ RULE_SCENES: Sequence[Scene] = (
 """Scenes with rules that give points for purchases."""
 
 
-def play(scene: Scene) -> int:
+def play(scene: Scene, *, rules: bool = False) -> int:
     """Play the scene, finish the work, check the store, and return the number of transitions. Raises AssertionError."""
 
     async def run_scene() -> int:
-        stage = Stage(guarded=scene in GUARDED_SCENES, rules=scene in RULE_SCENES)
+        stage = Stage(guarded=scene in GUARDED_SCENES, rules=rules or scene in RULE_SCENES)
         await stage.create_workspace()
         await scene(stage)
         await stage.finish()

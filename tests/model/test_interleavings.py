@@ -12,6 +12,8 @@ from .mutants import MUTANTS, Mutant
 from .rule_mutants import RULE_MUTANTS
 from .scenes import GUARDED_SCENES, RULE_SCENES, SCENES, Scene, play
 from .schedule import Odds
+from .sealing_mutants import SEALING_MUTANTS
+from .sealing_scenes import SEALING_RULE_SCENES, SEALING_SCENES, play_sealing
 from .world import run
 
 SEEDS = 8
@@ -109,5 +111,37 @@ def survives(seed: int, *options: str) -> bool:
     try:
         run(seed, None, **dict.fromkeys(options, True))
     except (AssertionError, Unavailable):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("options", ["", "late", "merging"])
+def test_rollups_equal_the_events_whatever_crashes_and_races(options: str) -> None:
+    """Each hour whose counted events change is marked, so that the last seal of it has all of them and no other."""
+    stats = [run(seed, None, **dict.fromkeys(["sealing", *options.split()], True)) for seed in range(SEEDS)]
+    assert sum(each.crashes for each in stats) > 5 * SEEDS
+
+
+def test_rollups_equal_the_events_although_reads_are_older_than_own_writes() -> None:
+    for seed in range(SEEDS_WITH_RULES):
+        run(seed, Odds(lagging_reads=0.5), merging=True, sealing=True)
+
+
+@pytest.mark.parametrize("scene", [*SEALING_SCENES, *SEALING_RULE_SCENES], ids=lambda scene: scene.__name__)
+def test_rare_interleaving_leaves_no_rollup_out_of_date(scene: Scene) -> None:
+    play_sealing(scene)
+
+
+@pytest.mark.parametrize("mutant", SEALING_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_leaves_the_rollup_of_a_scene_out_of_date(mutant: Mutant) -> None:
+    with mutant.applied():
+        assert not all(map(keeps_rollups, [*SEALING_SCENES, *SEALING_RULE_SCENES])), "the rule has no effect"
+
+
+def keeps_rollups(scene: Scene) -> bool:
+    """Return whether all checks pass after a scene with seals."""
+    try:
+        play_sealing(scene)
+    except AssertionError:
         return False
     return True

@@ -37,6 +37,7 @@ from .invariants import Invariants
 from .memory import MemoryDatabase
 from .schedule import Odds, QuietLoop, Schedule
 from .script import START, Script
+from .sealing import Sealer, check_contents
 
 SLOT_RANGES = ("0-31", "32-63")
 MAX_TURNS = 60_000
@@ -137,6 +138,7 @@ class World:
         merging: bool = False,
         rules: bool = False,
         guarded: bool = False,
+        sealing: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
@@ -147,7 +149,7 @@ class World:
         self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
         self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules, guarded=guarded)
         self.read: list[Activity] = []
-        self.is_open = True
+        self.is_open, self.is_sealing = True, sealing
 
     async def run(self) -> RunStats:
         """Run all processes, then one worker without faults, and check the store. Raises AssertionError."""
@@ -157,6 +159,8 @@ class World:
             run = partial(self.run_worker, Random(self.random.random()))
             self.schedule.start_process(f"worker {number}", run, is_slow=number < self.slow)
         self.schedule.start_process("reader", self.follow_log)
+        if self.is_sealing:
+            self.schedule.start_process("sealer", partial(self.run_sealer, Random(self.random.random())))
         await self.schedule.run(MAX_TURNS)
         self.schedule.stop_faults()
         self.schedule.start_process("last worker", self.finish)
@@ -249,6 +253,9 @@ class World:
         ctx = self.new_context()
         while await self.read_log(ctx):
             pass
+        sealer = Sealer(self.db, self.random)
+        while self.is_sealing and await sealer.seal_some():
+            pass
 
     async def is_finished(self) -> bool:
         """Return whether no stage has anything left to do."""
@@ -262,6 +269,12 @@ class World:
             or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
             or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
+
+    async def run_sealer(self, choices: Random) -> None:
+        """Seal marked hours while the business is open."""
+        sealer = Sealer(self.db, choices)
+        while self.is_open:
+            await sealer.seal_some()
 
     async def follow_log(self) -> None:
         """Run a reader that follows the log while the business is open."""
@@ -282,6 +295,8 @@ class World:
     async def check(self) -> int:
         """Check every invariant of the store and return the number of transitions. Raises AssertionError."""
         now_ms = to_ms(await self.clock.now())
+        if self.is_sealing:
+            check_contents(self.db, self.workspace_id)
         return Invariants(self.db, self.script, now_ms).check(self.read, instants=not self.has_late_events)
 
 
