@@ -29,6 +29,7 @@ class RequestContext:
     - `load`: loaders, which batch and cache reads for the duration of the operation.
     - `allowance`: what is left of the key's budget; None if keys have no budgets.
     - `spent_points`: points that were spent for the operation so far.
+    - `plans`: what was read for each aggregation so far, for `extensions.plan`.
     - `time_limit`: time limit of the operation; None before the engine runs the operation.
     - `cursor`: position of a stream after its last response; None before the first one.
     - `resume_after`: cursor at which a reconnected client continues; it takes precedence over the arguments.
@@ -50,6 +51,7 @@ class RequestContext:
         self.load = Loaders(commands.workspace)
         self.allowance: Allowance | None = None
         self.spent_points = 0
+        self.plans: list[dict[str, object]] = []
         self.time_limit: TimeLimit | None = None
         self.cursor: str | None = None
         self.resume_after: str | None = None

@@ -42,6 +42,7 @@ class Operation:
     refused: bool = False
     cost: int = 0
     codes: list[str] = field(default_factory=list)
+    aggregations: dict[str, int] = field(default_factory=dict)
     extra: dict[str, object] = field(default_factory=dict)
 
     def note_document(self, name: str | None, kind: str) -> None:
@@ -58,6 +59,10 @@ class Operation:
     def add_cost(self, points: int) -> None:
         """Add the points that the operation costs its key."""
         self.cost += points
+
+    def count_aggregation(self, source: str) -> None:
+        """Count an aggregation by what it was computed from: rollups or events."""
+        self.aggregations[source] = self.aggregations.get(source, 0) + 1
 
     def note_response(self, body: Mapping[str, Any]) -> None:
         """Count the errors of a response. A response without `data` marks the operation as refused."""
@@ -128,6 +133,7 @@ def _log(operation: Operation, seconds: float) -> None:
         "key": operation.key_id,
         "cost": operation.cost or None,
         "codes": operation.codes or None,
+        "aggregations": operation.aggregations or None,
         "trace_id": tracing.trace_id(),
     }
     words = [operation.title, operation.kind, operation.name, ",".join(operation.codes), f"{seconds * 1000:.1f} ms"]

@@ -74,7 +74,9 @@ from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery
 from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
+from app.domain.rollups.levels import Level
 from app.domain.rollups.periods import COUNT
+from app.domain.rollups.plans import Head, Period, plan_period
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
@@ -534,6 +536,12 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         for cells in Cells:
             selection = Selection(to_ms(EARLIEST), to_ms(await ctx.now()), query.types, cells=cells)
             await store.rollups.rows_of_events(selection, UTC_ZONE)
+        await store.rollups.pending_rows(selection)
+        await store.rollups.parked(selection)
+        assert await store.rollups.fit_events(selection, 1_000)
+        span = (selection.from_ms, selection.to_ms)
+        await store.rollups.rows_of_spans(selection, [span])
+        assert await store.rollups.count_by_hour(selection, span, 1_000)
         await store.customers.active(query)
         await store.moments.read_moments(query, lambda _: None, 10_000, spend_in="USD")
     await store.customers.active_before(["pass_none"], EARLIEST)
@@ -546,6 +554,15 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
         await rank_passes(ctx, COUNT, after, before, 3)
         await store.pass_periods.ranked(COUNT, 2026, None, 3)
+    await store.rollups.first_made_at(selection.to_ms)
+    month = Period(Level.MONTH, Level.MONTH.start_ms(selection.to_ms))
+    await store.rollup_heads.are_complete()
+    await store.rollup_heads.dirty(Level.HOUR, span, 10)
+    await store.rollup_heads.heads([month])
+    await store.rollup_heads.month_heads()
+    plan = plan_period(selection, UTC_ZONE)
+    assert plan is not None
+    assert await store.rollup_contents.rows(plan, {month: Head(None, 1, (("purchase", 1),))}) is None
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
     await run_to_end(business, job)
@@ -893,8 +910,10 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
         return f"no index serves the condition on {other}"
     for model in INDEXES[sent.collection]:
         names, partial = list(model.document["key"]), model.document.get("partialFilterExpression", {})
-        if not all(implies_lower_bound(conditions.get(name)) for name in partial):
+        if not all(implies_lower_bound(sent.filter.get(name)) for name in partial):
             continue
+        # An index whose condition is on another field holds only what meets it.
+        conditions = {name: c for name, c in sent.filter.items() if name in names or name not in partial}
         if names[0] in conditions and set(conditions) <= set(names):
             prefix = next((index for index, name in enumerate(names) if name not in equal), len(names))
             beyond = set(conditions) - set(names[:prefix])

@@ -78,6 +78,8 @@ INTERNAL = frozenset(
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
     app.commands.definitions.MAX_ATTEMPTS
+    app.commands.insights.sealed.MAX_DIRTY
+    app.commands.insights.sealed.MAX_SPANS
     app.commands.rules.rules.MAX_REPLACED_VERSIONS
     app.domain.ids.MAX_DRAW
     app.commands.events.event_types.MAX_ATTEMPTS

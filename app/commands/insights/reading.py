@@ -5,20 +5,87 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from app.commands.context import Context
+from app.domain.errors import Code, InvalidInput
+from app.domain.rollups.plans import PeriodPlan, plan_period
 from app.domain.rollups.selections import Freshness, Plan, Reading, Selection
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import format_instant, from_ms, to_ms
+
+from .sealed import MAX_EVENTS, SealedRows, read_sealed
+
+BY_SECONDS = "In this period, the clocks of the time zone differ from UTC by no whole quarters of an hour."
+NOT_MARKED = "The upgrade has not prepared rollups for all stored events yet."
+TOO_MANY_DIRTY = f"More than {MAX_EVENTS:,} events of the period are in hours that are not sealed yet."
+WAITING = "Events of the period wait for a decision, or their passes are parked."
+UNSTABLE = "The rollups of the period changed each time while they were read."
+"""Reasons why a period is read from events. They are shown to developers."""
 
 
-async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo) -> Reading:
-    """Return the rows of a selection. `zone` is the time zone of its days.
+async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, strong: bool = False) -> Reading:
+    """Return the rows of a selection. `zone` is the time zone of its cells.
 
-    The rows are exact and hold every event recorded before the call, pending ones included. Raises OperationTooLarge or
-    Throttled if reading costs the running operation too much. Raises Unavailable; safe to repeat.
+    The rows hold every event recorded before the call, pending ones included, apart from events that wait for a decision
+    and those of parked passes. `freshness` counts what is left out. If more than 50,000 events are in hours that are not
+    sealed, the latest of these hours are left out; with `strong`, InvalidInput is raised instead. Raises OperationTooLarge
+    or Throttled if reading costs the running operation too much. Raises Unavailable; safe to repeat.
     """
     now_ms = to_ms(await ctx.now())
-    # Read the removals before the events: a removal that finishes in between is then reported as pending.
+    # Read what waits before the events: a removal or a made event that is finished in between is then reported.
     removals = await ctx.workspace.removals.pending()
-    rows = await ctx.workspace.rollups.rows_of_events(selection, zone)
-    through_ms = now_ms if removals.oldest_at is None else min(now_ms, to_ms(removals.oldest_at)) - 1
-    freshness = Freshness(now_ms, through_ms, removals.number, exact=removals.number == 0)
-    return Reading(rows, freshness, Plan(reason="The rows are computed from the events."))
+    made_at = await ctx.workspace.rollups.first_made_at(selection.to_ms)
+    planned = await _plan(ctx, selection, zone)
+    if isinstance(planned, PeriodPlan):
+        sealed = await read_sealed(ctx, planned)
+        rows, waiting, plan = sealed.rows, sealed.waiting, sealed.plan
+        left_out_ms, is_stable = sealed.left_out_ms, sealed.is_stable
+        if not is_stable and await ctx.workspace.rollups.fit_events(selection, MAX_EVENTS):
+            planned = UNSTABLE
+    if isinstance(planned, str):
+        left_out_ms, is_stable = None, True
+        rows, waiting = await ctx.workspace.rollups.rows_of_events(selection, zone)
+        plan = Plan(reason=planned)
+    if strong and left_out_ms is not None:
+        raise _too_many(left_out_ms)
+    missing_from = [each for each in (removals.oldest_at, waiting.oldest_at, made_at) if each is not None]
+    through_ms = min([now_ms, *(to_ms(each) - 1 for each in missing_from)])
+    number = removals.number + waiting.number
+    freshness = Freshness(
+        now_ms,
+        through_ms if left_out_ms is None else min(through_ms, left_out_ms),
+        pending_events=number,
+        exact=not number and made_at is None and left_out_ms is None and is_stable,
+    )
+    return Reading(rows, freshness, plan)
+
+
+async def read_whole(ctx: Context, selection: Selection, zone: ZoneInfo) -> SealedRows | str:
+    """Return the rows of a selection from rollups if they hold what a read of all events would hold.
+
+    Otherwise return the reason why only a read of the events does. Raises as `read_rows` does.
+    """
+    planned = await _plan(ctx, selection, zone)
+    if isinstance(planned, str):
+        return planned
+    sealed = await read_sealed(ctx, planned)
+    if sealed.left_out_ms is not None:
+        return TOO_MANY_DIRTY
+    if sealed.waiting.number:
+        return WAITING
+    return sealed if sealed.is_stable else UNSTABLE
+
+
+async def _plan(ctx: Context, selection: Selection, zone: ZoneInfo) -> PeriodPlan | str:
+    """Return the plan to read rollups, or the reason to read events."""
+    if not await ctx.workspace.rollup_heads.are_complete():
+        return NOT_MARKED
+    return plan_period(selection, zone) or BY_SECONDS
+
+
+def _too_many(left_out_ms: int) -> InvalidInput:
+    instant = format_instant(from_ms(left_out_ms))
+    return InvalidInput(
+        Code.LIMIT,
+        f"More than {MAX_EVENTS:,} events are in hours that are not sealed yet, from {instant} on. Ask for a period that "
+        "ends before this instant, retry in some minutes, or leave out `consistency`.",
+        "input",
+        "consistency",
+    )

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 
 from app.domain.events.events import Category
+from app.domain.values.periods import PeriodUnit
 
 from .rows import CountedRow
 
 
 class Cells(StrEnum):
-    """Width of the cells of time that the rows of a reading lie in.
+    """Width of the cells of time that the rows of a reading lie in. Each row lies in one cell; several rows may share it.
 
-    - TOTAL: rows of any width; `start_ms` says nothing but that the row lies in the period.
-    - DAY: each row lies in one day of the time zone. Several rows may lie in one day.
-    - QUARTER_HOUR: each row lies in one quarter of an hour.
+    - TOTAL: the whole period.
+    - DAY, WEEK, MONTH, QUARTER, YEAR: the period of the calendar in the time zone.
+    - QUARTER_HOUR: a quarter of an hour, in which the local time of the zone has one hour.
     """
 
     TOTAL = "TOTAL"
     DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+    QUARTER = "QUARTER"
+    YEAR = "YEAR"
     QUARTER_HOUR = "QUARTER_HOUR"
+
+
+CALENDAR: Mapping[Cells, PeriodUnit] = MappingProxyType({Cells(unit.value): unit for unit in PeriodUnit})
+"""Cells that are periods of the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,8 @@ class Selection:
     """Filter of counted events: those that occurred in [from_ms, to_ms) and meet all conditions.
 
     An empty list, and None, matches every event. Events that walks made are selected, too: their rows are marked as made,
-    and each question decides whether it counts them.
+    and each question decides whether it counts them. `week_start` is the weekday on which the cells of weeks begin, from
+    0 (Monday) to 6 (Sunday).
     """
 
     from_ms: int
@@ -40,6 +51,16 @@ class Selection:
     sources: Collection[str] = ()
     currency: str | None = None
     cells: Cells = Cells.TOTAL
+    week_start: int = 0
+
+    def selects(self, row: CountedRow) -> bool:
+        """Return whether the events of a row meet the conditions, apart from when they occurred."""
+        return (
+            (not self.types or row.type in self.types)
+            and (not self.categories or row.key.category in self.categories)
+            and (not self.sources or row.key.source in self.sources)
+            and self.currency in (None, row.key.currency)
+        )
 
 
 @dataclass(frozen=True, slots=True)

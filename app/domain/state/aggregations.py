@@ -7,7 +7,7 @@ recorded. Events without the field do not count in a function of the field. (Sou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import Event
+from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, Event
 from app.domain.events.spend import signed_amount
 from app.domain.values.conditions import check_steps
 from app.domain.values.decimals import ZERO, add_exactly, average
@@ -87,6 +87,21 @@ class Aggregation:
     def is_money(self) -> bool:
         """Whether the function is over amounts, so that currencies must not be mixed."""
         return self.field == AMOUNT
+
+    def types_of(self, types: Sequence[str]) -> Sequence[str]:
+        """Return the types of the events that the aggregation covers if a query names these types.
+
+        A sum of the amounts of checkouts, by their type, covers the differences that walks make for their corrections.
+        """
+        is_sum = self.function is Function.SUM and self.field == AMOUNT
+        return (*types, *sorted(CHECKOUT_DIFFERENCES)) if is_sum and CHECKOUT in types else types
+
+    def counts_made(self, types: Collection[str]) -> bool:
+        """Return whether events that walks made count, in a query that names these types.
+
+        They are no activity of the customer. They count where their type is named, and in sums of amounts and points.
+        """
+        return bool(types) or (self.function is Function.SUM and self.field in (AMOUNT, POINTS))
 
     def numbers(self, event: Event) -> list[Decimal]:
         """Return the numbers that one event contributes, with their sign; none if the event does not count.

@@ -65,7 +65,8 @@ class OperationContext(Protocol):
 
     `cursor` is the position of a stream after its last response; None if the stream has no positions. `resume_after` is
     the cursor at which a reconnected client continues; it takes precedence over the arguments. `allowance` is what is
-    left of the key's budget; None if keys have no budgets. `spent_points` were spent for the operation so far.
+    left of the key's budget; None if keys have no budgets. `spent_points` were spent for the operation so far. `plans` says
+    what was read for each aggregation so far.
     """
 
     cursor: str | None
@@ -73,6 +74,7 @@ class OperationContext(Protocol):
     allowance: Allowance | None
     spent_points: int
     time_limit: TimeLimit | None
+    plans: list[dict[str, object]]
 
     @property
     def actor(self) -> Actor:
@@ -202,7 +204,7 @@ class Engine:
             if usage.error is not None:
                 raise refuse_with(usage.error)
         # This document has no @defer, so there is exactly one result.
-        return {**render_body(cast(ExecutionResult, result)), **self._cost_extension(prepared, context)}
+        return {**render_body(cast(ExecutionResult, result)), **self._extensions(prepared, context)}
 
     def _end_error(self, usage: StoreUsage) -> RequestRefused:
         """Return the error of an operation that was ended: by a limit of its usage, or by its time limit."""
@@ -231,11 +233,11 @@ class Engine:
         )
         return refuse(ErrorCode.OPERATION_TIMEOUT, message)
 
-    def _cost_extension(self, prepared: Prepared, context: OperationContext) -> Body:
+    def _extensions(self, prepared: Prepared, context: OperationContext) -> Body:
         cost = {"requested": context.spent_points, "most": self._limits.cost}
         if context.allowance is not None:
             cost["remaining"] = context.allowance.remaining
-        return {"extensions": {"cost": cost}}
+        return {"extensions": {"cost": cost, **({"plan": context.plans} if prepared.request.explain else {})}}
 
     async def stream_increments(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """Run a query or mutation with @defer and yield its responses: the data that is ready, then the deferred parts.
@@ -253,9 +255,9 @@ class Engine:
                 if usage.error is not None:
                     raise refuse_with(usage.error)
                 if isinstance(first, ExecutionResult):
-                    yield {**render_body(first), **self._cost_extension(prepared, context)}
+                    yield {**render_body(first), **self._extensions(prepared, context)}
                     return
-                yield {**render_first_body(first.initial_result), **self._cost_extension(prepared, context)}
+                yield {**render_first_body(first.initial_result), **self._extensions(prepared, context)}
                 async with contextlib.aclosing(first.subsequent_results) as later_results:
                     while True:
                         with usage.active():

@@ -22,7 +22,8 @@ class Request:
     """One operation to run, as a client sent it.
 
     `query` is empty if the client names the document instead: `document_id` is the id of a trusted document, `sha256`
-    the hash of a persisted one. `operation_id` identifies the responses if several operations share one stream.
+    the hash of a persisted one. `operation_id` identifies the responses if several operations share one stream. With
+    `explain`, the response says what was read for aggregations, in `extensions.plan`.
     """
 
     query: str
@@ -31,6 +32,7 @@ class Request:
     sha256: str | None = None
     document_id: str | None = None
     operation_id: str | None = None
+    explain: bool = False
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -77,6 +79,9 @@ def parse_request(raw: object) -> Request:
         not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARACTERS
     ):
         raise refuse(ErrorCode.BAD_REQUEST, f"'operationId' must be a text of 1 to {MAX_ID_CHARACTERS} characters.")
+    explain = (extensions or {}).get("explain", False)
+    if not isinstance(explain, bool):
+        raise refuse(ErrorCode.BAD_REQUEST, "'explain' in 'extensions' must be true or false.")
     is_named = sha256 is not None or document_id is not None
     if query is None and is_named:
         query = ""
@@ -93,6 +98,7 @@ def parse_request(raw: object) -> Request:
         sha256=sha256,
         document_id=document_id,
         operation_id=operation_id,
+        explain=explain,
     )
 
 

@@ -11,7 +11,6 @@ from bson import Decimal128
 
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import (
-    CHECKOUT,
     CHECKOUT_DIFFERENCES,
     INTERNAL_TYPES,
     RULE_CHANNEL,
@@ -26,7 +25,6 @@ from app.domain.state.aggregations import (
     COUNTS,
     METADATA,
     PERIODS,
-    POINTS,
     Aggregation,
     Function,
     Group,
@@ -70,7 +68,7 @@ class AggregationQueries(EventQueries):
         Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
         as for `page`.
         """
-        query = _with_differences(query, aggregation)
+        query = replace(query, types=aggregation.types_of(query.types))
         await self._charge(query)
         stages = [*self._counted_stages(query, aggregation)]
         dimensions: Doc = {
@@ -165,9 +163,7 @@ class AggregationQueries(EventQueries):
         conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]
         if aggregation.field is not None:
             conditions.append({aggregation.field: {"$exists": True}})
-        is_sum = aggregation.function is Function.SUM and aggregation.field in (AMOUNT, POINTS)
-        if not query.types and not is_sum:
-            # Events that rules made are no activity of the customer. They count where their type is named, and in sums.
+        if not aggregation.counts_made(query.types):
             conditions += [
                 {"origin.channel": {"$ne": RULE_CHANNEL}},
                 {"type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}},
@@ -176,13 +172,6 @@ class AggregationQueries(EventQueries):
             *build_match_stages(self._where(query), indexed_by(query), "occurred_at"),
             {"$match": {"$and": conditions}},
         ]
-
-
-def _with_differences(query: EventQuery, aggregation: Aggregation) -> EventQuery:
-    """Return the query, with the differences of checkouts if it sums the amounts of checkouts by their type."""
-    if aggregation.function is not Function.SUM or aggregation.field != AMOUNT or CHECKOUT not in query.types:
-        return query
-    return replace(query, types=(*query.types, *sorted(CHECKOUT_DIFFERENCES)))
 
 
 def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:

@@ -1,25 +1,40 @@
-"""Named queries that read rows of counted events of one workspace."""
+"""Named queries that read rows of counted events of one workspace from the events themselves."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import INTERNAL_TYPES, Category
+from app.domain.rollups.plans import Span, has_quarters
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals
-from app.domain.rollups.selections import Cells, Selection
+from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import MINUTE_MS, from_ms, to_ms
-from app.domain.values.zones import days_of
+from app.domain.values.zones import UTC, days_of
 from app.store.codecs.guards import NOT_DECLINED
 from app.store.mongo.paging import build_match_stages, charge_examined
-from app.store.mongo.queries import Doc
+from app.store.mongo.queries import Database, Doc, in_chunks
+from app.store.mongo.time_ranges import count_examined
 
 from .aggregations import IS_MADE, exact_number
+from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .local_periods import local_period_start
 
+_KEY: Doc = {
+    "type": "$type",
+    "source": "$source",
+    "category": "$category",
+    "currency": {"$ifNull": ["$currency", None]},
+    "made": IS_MADE,
+}
 _GROUP: Doc = {
     "count": {"$sum": 1},
     "sum": {"$sum": "$amount"},
@@ -29,61 +44,205 @@ _GROUP: Doc = {
     "points_sum": {"$sum": "$points"},
     "points_min": {"$min": "$points"},
     "points_max": {"$max": "$points"},
+    "oldest": {"$min": "$recorded_at"},
 }
-"""Totals of a row, as `Totals` names them."""
+"""Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
+_QUARTER_HOUR: Doc = {"$dateTrunc": {"date": "$occurred_at", "unit": "minute", "binSize": QUARTER_HOUR_MS // MINUTE_MS}}
+
+
+def _exists(field: str) -> Doc:
+    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
+
+
+_WAITS: Doc = {
+    "$and": [
+        _exists("pend"),
+        {
+            "$or": [
+                {"$lt": ["$pend", 0]},
+                {
+                    "$and": [
+                        {"$ne": [{"$ifNull": ["$moved.told", False]}, True]},
+                        {"$not": [_exists("outcome")]},
+                        {"$or": [_exists("guard"), _exists("correction_of")]},
+                    ]
+                },
+            ]
+        },
+    ]
+}
+"""Expression for whether an event counts in no row yet: it is parked, or the fold decides whether it counts.
+
+A parked event has a negative slot. See `must_be_decided` of the fold.
+"""
+
+
+class Waiting(NamedTuple):
+    """Events that count in no row yet, and the instant at which the first of them was recorded."""
+
+    number: int = 0
+    oldest_at: datetime | None = None
+
+    def __or__(self, other: Waiting) -> Waiting:
+        """Return the events of both."""
+        oldest = [each for each in (self.oldest_at, other.oldest_at) if each is not None]
+        return Waiting(self.number + other.number, min(oldest, default=None))
+
+
+class EventRows(NamedTuple):
+    """Rows computed from events, and the events of the same selection that count in no row yet."""
+
+    rows: list[CountedRow]
+    waiting: Waiting
 
 
 class RollupQueries(EventQueries):
-    """Rows of counted events of one workspace. Errors: Unavailable, safe to repeat."""
+    """Rows of counted events of one workspace, computed by the store. Errors: Unavailable, safe to repeat.
 
-    async def rows_of_events(self, selection: Selection, zone: ZoneInfo) -> list[CountedRow]:
-        """Return the rows of a selection, computed by the store from the events themselves, pending ones included.
+    Internal events and declined ones do not count.
+    """
 
-        Internal events and declined ones do not count. The answer has a document for each row. Index: {workspace, type,
-        occurred_at, _id} with one type; else {workspace, occurred_at, _id}.
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self._passes = db["passes"]
+
+    async def rows_of_events(self, selection: Selection, zone: ZoneInfo) -> EventRows:
+        """Return the rows of a selection, pending events included. The answer has a document for each row.
+
+        Index: {workspace, type, occurred_at, _id} with one type; else {workspace, occurred_at, _id}.
         """
+        where, by = self._where_in(selection, (selection.from_ms, selection.to_ms))
+        await charge_examined(self._collection, {name: where[name] for name in (*by, OCCURRED)})
+        docs = await self._group(build_match_stages(where, by, OCCURRED), _cell_expression(selection, zone))
+        return _rows_from_docs(docs, selection, zone)
+
+    async def rows_of_spans(self, selection: Selection, spans: Sequence[Span]) -> list[CountedRow]:
+        """Return the rows of a selection in spans of time, by quarters of an hour. The caller bounds what they hold.
+
+        Index as for `rows_of_events`, one query for each span.
+        """
+
+        async def read(span: Span) -> list[CountedRow]:
+            where, by = self._where_in(selection, span)
+            docs = await self._group(build_match_stages(where, by, OCCURRED), _QUARTER_HOUR)
+            return _rows_from_docs(docs, replace(selection, from_ms=span[0], cells=Cells.QUARTER_HOUR), UTC).rows
+
+        return [row for rows in await asyncio.gather(*map(read, spans)) for row in rows]
+
+    async def count_by_hour(self, selection: Selection, span: Span, limit: int) -> dict[int, int]:
+        """Return how many of the first `limit` events in a span each hour has, by the hour's first instant.
+
+        The store would examine these events for the rows of the span. Hours without events are left out. Index as for
+        `rows_of_events`.
+        """
+        where, by = self._where_in(selection, span)
+        stages: list[Doc] = [
+            {"$match": {name: where[name] for name in (*by, OCCURRED)}},
+            {"$sort": {OCCURRED: 1}},
+            {"$limit": limit},
+            {"$group": {"_id": {"$dateTrunc": {"date": "$occurred_at", "unit": "hour"}}, "n": {"$sum": 1}}},
+        ]
+        docs = await self._collection.aggregate(stages).to_list(None)
+        return {to_ms(doc["_id"]): int(doc["n"]) for doc in docs}
+
+    async def fit_events(self, selection: Selection, limit: int) -> bool:
+        """Return whether the store would examine at most `limit` events for a selection. Index as for `rows_of_events`."""
+        where, by = self._where_in(selection, (selection.from_ms, selection.to_ms))
+        return await count_examined(self._collection, where, by, OCCURRED, limit + 1) <= limit
+
+    async def pending_rows(self, selection: Selection) -> EventRows:
+        """Return the rows of the pending events that no pass counted before, by quarters of an hour.
+
+        Parked events are left out. Index: {workspace, occurred_at} of pending events.
+        """
+        where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
+        where |= {"pend": {"$gte": 0}, "moved.told": {"$ne": True}}
+        docs = await self._group(build_match_stages(where, ("workspace", "pend"), OCCURRED), _QUARTER_HOUR)
+        return _rows_from_docs(docs, replace(selection, cells=Cells.QUARTER_HOUR), UTC)
+
+    async def parked(self, selection: Selection) -> Waiting:
+        """Return the events of a selection whose passes are parked.
+
+        Indexes: {parked} of the passes, then {workspace, pass, occurred_at, _id}.
+        """
+        stages: list[Doc] = [
+            {"$match": {"parked": {"$gte": 0}}},
+            {"$match": self._in_workspace()},
+            {"$project": {"_id": 1}},
+        ]
+        cards = await self._passes.aggregate(stages).to_list(None)
+        where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
+
+        async def find(pass_ids: Sequence[str]) -> list[Doc]:
+            asked = {**where, "pass": {"$in": list(pass_ids)}, "pend": {"$lt": 0}}
+            return await self._group(build_match_stages(asked, ("workspace", "pass"), OCCURRED), None)
+
+        docs = await in_chunks(find, [card["_id"] for card in cards], min(self._in_chunk, PASSES_PER_READ))
+        return _waiting_of(docs)
+
+    async def first_made_at(self, before_ms: int) -> datetime | None:
+        """Return the earliest instant, before `before_ms`, of an event that a walk made and that is not stored yet.
+
+        Index: {workspace, made_at}.
+        """
+        where = self._in_workspace(made_at={"$gte": 0, "$lt": max(1, before_ms)})
+        docs = await self._passes.find(where, {"made_at": 1}).sort("made_at", 1).limit(1).to_list(None)
+        return from_ms(docs[0]["made_at"]) if docs else None
+
+    def _where_in(self, selection: Selection, span: Span) -> tuple[Doc, tuple[str, ...]]:
+        """Return the filter of a selection in a span, and the fields before `occurred_at` of the index that serves it."""
         query = EventQuery(
             categories=tuple(selection.categories),
             types=tuple(selection.types),
             sources=tuple(selection.sources),
             currency=selection.currency,
-            occurred_after=from_ms(selection.from_ms),
-            occurred_before=from_ms(selection.to_ms),
+            occurred_after=from_ms(span[0]),
+            occurred_before=from_ms(span[1]),
         )
-        where, by = self._where(query), indexed_by(query)
-        await charge_examined(self._collection, {name: where[name] for name in (*by, OCCURRED)})
-        key: Doc = {
-            "type": "$type",
-            "source": "$source",
-            "category": "$category",
-            "currency": {"$ifNull": ["$currency", None]},
-            "made": IS_MADE,
-        }
-        if selection.cells is Cells.DAY:
-            key["at"] = local_period_start(Period.DAY, zone, selection.from_ms, selection.to_ms)
-        elif selection.cells is Cells.QUARTER_HOUR:
-            key["at"] = {
-                "$dateTrunc": {"date": "$occurred_at", "unit": "minute", "binSize": QUARTER_HOUR_MS // MINUTE_MS}
-            }
+        return self._where(query), indexed_by(query)
+
+    async def _group(self, matching: Sequence[Doc], cell: Any) -> list[Doc]:
+        key = {**_KEY, "waits": _WAITS, **({} if cell is None else {"at": cell})}
         stages = [
-            *build_match_stages(where, by, OCCURRED),
+            *matching,
             {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}},
             {"$group": {"_id": key, **_GROUP}},
         ]
-        docs = await self._collection.aggregate(stages).to_list(None)
-        return [_row_from_doc(doc, selection, zone) for doc in docs]
+        return await self._collection.aggregate(stages).to_list(None)
+
+
+def _cell_expression(selection: Selection, zone: ZoneInfo) -> Any:
+    """Return the expression for the cell in which an event lies; None for the whole period."""
+    if selection.cells is Cells.TOTAL:
+        return None
+    low_ms, high_ms = selection.from_ms, selection.to_ms
+    if selection.cells is Cells.QUARTER_HOUR:
+        # In a zone whose hours begin inside a quarter of an hour, only the instant itself has one local time.
+        return _QUARTER_HOUR if has_quarters(zone, low_ms, high_ms) else "$occurred_at"
+    return local_period_start(Period(selection.cells), zone, low_ms, high_ms, selection.week_start)
+
+
+def _rows_from_docs(docs: Iterable[Doc], selection: Selection, zone: ZoneInfo) -> EventRows:
+    rows = [_row_from_doc(doc, selection, zone) for doc in docs if not doc["_id"]["waits"]]
+    return EventRows(rows, _waiting_of(docs))
+
+
+def _waiting_of(docs: Iterable[Doc]) -> Waiting:
+    found = Waiting()
+    for doc in docs:
+        if doc["_id"]["waits"]:
+            found |= Waiting(int(doc["count"]), doc["oldest"])
+    return found
 
 
 def _row_from_doc(doc: Doc, selection: Selection, zone: ZoneInfo) -> CountedRow:
     key = doc["_id"]
-    match selection.cells:
-        case Cells.TOTAL:
-            start_ms = selection.from_ms
-        case Cells.DAY:
-            # Of a local day, the store computes the date, as a midnight of UTC.
-            start_ms = max(selection.from_ms, days_of(zone).start_ms(key["at"].date()))
-        case Cells.QUARTER_HOUR:
-            start_ms = to_ms(key["at"])
+    start_ms = selection.from_ms
+    if selection.cells in CALENDAR:
+        # Of a period in local time, the store computes the first day, as a midnight of UTC.
+        start_ms = max(start_ms, days_of(zone).start_ms(key["at"].date()))
+    elif selection.cells is Cells.QUARTER_HOUR:
+        start_ms = max(start_ms, to_ms(key["at"]))
     extremes = {
         name: None if doc[name] is None else exact_number(doc[name])
         for name in ("min", "max", "points_min", "points_max")

@@ -47,6 +47,7 @@ from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .redemptions import RedemptionQueries
 from .removals import RemovalQueries
 from .rewards import RewardQueries
+from .rollup_contents import ContentQueries, HeadQueries
 from .rollups import RollupQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
@@ -93,6 +94,8 @@ class Workspace(ErrorTranslating):
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.rollups = RollupQueries(db, workspace_id, in_chunk)
+        self.rollup_heads = HeadQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.rollup_contents = ContentQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.customers = CustomerQueries(db, workspace_id, in_chunk)
         self.pass_periods = PassPeriodReads(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.moments = MomentQueries(db, workspace_id, in_chunk)

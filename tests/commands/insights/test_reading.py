@@ -24,7 +24,6 @@ async def test_rows_include_pending_events_and_name_a_removal_that_waits(busines
         now_ms,
         True,
     )
-    assert reading.plan.reason
     await delete_events(business.ctx, EventQuery(types=("purchase",)))
     reading = await read_rows(business.ctx, ALL_TIME, UTC)
     assert (reading.freshness.pending_events, reading.freshness.exact) == (1, False)

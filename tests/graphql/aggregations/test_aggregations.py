@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -242,3 +243,22 @@ async def test_aggregation_with_invalid_or_contradictory_input_is_refused(api: A
     for fields in INVALID:
         error = await api.fetch_error(AGGREGATE, input=fields)
         assert error["extensions"]["code"] == "BAD_USER_INPUT", fields
+
+
+async def test_plan_says_what_an_answer_was_computed_from_if_the_request_asks(shop: Api) -> None:
+    fields = (
+        "sum: aggregateEvents(input: {function: SUM}) { value }",
+        "all: aggregateEvents(input: {function: COUNT_PASSES}) { value }",
+    )
+    query = f"{{ {' '.join(fields)} }}"
+    body = {"query": query, "extensions": {"explain": True}}
+    answer = (await shop.post(json.dumps(body))).json()
+    assert answer["data"] == {"sum": {"value": "37.75"}, "all": {"value": "3"}}
+    by_source = {each["source"]: each for each in answer["extensions"]["plan"]}
+    # Nothing is folded, so that the sum is that of pending events.
+    counts = dict.fromkeys(("months", "days", "hours", "eventHours"), 0)
+    assert by_source["ROLLUPS"] == {"field": "aggregateEvents", "source": "ROLLUPS", **counts}
+    assert "passes" in by_source["EVENTS"]["reason"]
+    assert "plan" not in (await shop.execute(query))["extensions"]
+    refused = (await shop.post(json.dumps({**body, "extensions": {"explain": 1}}))).json()
+    assert "'explain'" in refused["errors"][0]["message"]

@@ -46,7 +46,7 @@ def is_selected(selection: Selection, event: Event) -> bool:
 @NEEDS_DATE_TRUNC
 async def test_rows_of_the_store_equal_those_added_up_from_the_events(business: Business) -> None:
     events = await store_events(business, 600)
-    for selection, (cells, zone_name) in product(SELECTIONS, ((Cells.TOTAL, "UTC"), (Cells.QUARTER_HOUR, ZONES[3]))):
+    for selection, (cells, zone_name) in product(SELECTIONS, ((Cells.TOTAL, "UTC"), (Cells.QUARTER_HOUR, "UTC"))):
         asked = replace(selection, cells=cells)
         rows = [row_of(event) for event in events if is_selected(selection, event)]
         assert rows
@@ -55,7 +55,7 @@ async def test_rows_of_the_store_equal_those_added_up_from_the_events(business: 
             if cells is Cells.TOTAL
             else add_rows(rows)
         )
-        found = await business.ctx.workspace.rollups.rows_of_events(asked, ZoneInfo(zone_name))
+        found, _ = await business.ctx.workspace.rollups.rows_of_events(asked, ZoneInfo(zone_name))
         assert len(found) == len(expected)
         assert rows_by_key(found) == rows_by_key(expected), (asked, zone_name)
 
@@ -70,7 +70,7 @@ async def test_rows_by_day_lie_in_the_day_of_the_zone_on_which_their_events_occu
             expected = add_rows(
                 replace(row_of(event), start_ms=days.start_ms(days.day_of(event.occurred_ms))) for event in chosen
             )
-            found = await business.ctx.workspace.rollups.rows_of_events(replace(selection, cells=Cells.DAY), zone)
+            found, _ = await business.ctx.workspace.rollups.rows_of_events(replace(selection, cells=Cells.DAY), zone)
             assert all(row.start_ms >= selection.from_ms for row in found)
             by_day = [replace(row, start_ms=days.start_ms(days.day_of(row.start_ms))) for row in found]
             assert rows_by_key(by_day) == rows_by_key(expected), (zone, selection)

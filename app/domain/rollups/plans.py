@@ -1,0 +1,277 @@
+"""Plan of a period: which sealed months, days and hours may serve it, and which parts only the events themselves can.
+
+A month has totals by UTC day, a day and an hour have totals by quarter of an hour. A month serves a UTC day of it unless the
+period or one of its cells begins or ends inside the day. Then the day's own content serves it. What begins or ends inside a
+quarter of an hour is read from events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from app.domain.values.periods import add_periods, period_days
+from app.domain.values.zones import days_of
+
+from .levels import Level
+from .rows import QUARTER_HOUR_MS
+from .selections import CALENDAR, Cells, Selection
+
+Span = tuple[int, int]
+"""Time from the first instant to the one after the last, in milliseconds."""
+
+
+class Period(NamedTuple):
+    """Period that has a rollup: its level, and its first instant in milliseconds."""
+
+    level: Level
+    start_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        """The first instant after the period, in milliseconds."""
+        return self.level.end_ms(self.start_ms)
+
+    def inside(self, level: Level) -> Iterator[Period]:
+        """Iterate over the periods of a shorter level that lie in this one, in order of time."""
+        start_ms, end_ms = self.start_ms, self.end_ms
+        while start_ms < end_ms:
+            yield Period(level, start_ms)
+            start_ms = level.end_ms(start_ms)
+
+    def around(self, level: Level) -> Period:
+        """Return the period of a longer level that contains this one."""
+        return Period(level, level.start_ms(self.start_ms))
+
+
+class Head(NamedTuple):
+    """What the head of a period says: its mark, the token of its content, and the types that the content holds.
+
+    `types` has the number of documents that hold each type. A head without a token was never sealed.
+    """
+
+    dirty: int | None = None
+    token: int | None = None
+    types: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the content of the period is valid, if nothing in the period is dirty."""
+        return self.dirty is None and self.token is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodPlan:
+    """How the rows of a selection are read: [low_ms, high_ms) from rollups, and the spans of `edges` from events.
+
+    Both bounds are beginnings of quarters of an hour; if low_ms is not less than high_ms, the edges are all.
+    """
+
+    selection: Selection
+    zone: ZoneInfo
+    low_ms: int
+    high_ms: int
+    edges: tuple[Span, ...]
+
+    @property
+    def months_around(self) -> Span:
+        """The whole months in which the plan lies."""
+        return Level.MONTH.start_ms(self.low_ms), Level.MONTH.end_ms(
+            Level.MONTH.start_ms(max(self.low_ms, self.high_ms - 1))
+        )
+
+    def ending_before(self, at_ms: int) -> PeriodPlan:
+        """Return the part of the plan before an instant, which is the beginning of an hour."""
+        if at_ms >= self.high_ms:
+            return self
+        return replace(
+            self, high_ms=max(self.low_ms, at_ms), edges=tuple(each for each in self.edges if each[1] <= at_ms)
+        )
+
+    def clip(self, span: Span) -> Span:
+        """Return the part of a span that lies in the plan."""
+        return max(span[0], self.low_ms), min(span[1], self.high_ms)
+
+    def has_start(self, start_ms: int) -> bool:
+        """Return whether a quarter of an hour that begins at `start_ms` lies in the plan."""
+        return self.low_ms <= start_ms < self.high_ms
+
+    def months(self, starts_ms: Collection[int]) -> list[Period]:
+        """Return the months that lie in the period at least in part, among those that begin at these instants."""
+        return [
+            month
+            for month in (Period(Level.MONTH, start_ms) for start_ms in sorted(starts_ms))
+            if self._overlaps(month)
+        ]
+
+    def parts(self, period: Period, level: Level) -> list[Period]:
+        """Return the periods of a shorter level inside a period that lie in the plan at least in part."""
+        return [each for each in period.inside(level) if self._overlaps(each)]
+
+    def needs_quarters(self, day: Period) -> bool:
+        """Return whether totals by day are too coarse for a day: a cell of the selection begins or ends inside it."""
+        return self.selection.cells is Cells.QUARTER_HOUR or len(self.cuts(day)) > 2 or not self._is_inside(day)
+
+    def cuts(self, period: Period) -> list[int]:
+        """Return the instants at which rows of a period begin or end, ascending; at least its beginning and its end.
+
+        They include the bounds of the plan that lie in the period.
+        """
+        low_ms, high_ms = max(period.start_ms, self.low_ms), min(period.end_ms, self.high_ms)
+        return [low_ms, *self._calendar_cuts(low_ms, high_ms), high_ms]
+
+    def cell_cuts(self, period: Period) -> list[int]:
+        """Return the numbers of cells of a period's content at which rows begin, ascending, with the end of the last row.
+
+        None are returned if each cell is a row. Take only the rows for which `has_row` is true.
+        """
+        if self.selection.cells is Cells.QUARTER_HOUR:
+            return []
+        cell_ms = period.level.cell_ms
+        numbers = {(cut_ms - period.start_ms) // cell_ms for cut_ms in self.cuts(period)}
+        if period.level is Level.MONTH:
+            coarse = ((day.start_ms - period.start_ms) // cell_ms for day in self.coarse_days(period))
+            numbers.update(number + offset for number in coarse for offset in (0, 1))
+        return sorted(numbers)
+
+    def has_row(self, period: Period, start_ms: int) -> bool:
+        """Return whether a row that begins at `start_ms` in a period's content belongs to the answer."""
+        if period.level is Level.MONTH:
+            return not self.needs_quarters(Period(Level.DAY, Level.DAY.start_ms(start_ms)))
+        return self.has_start(start_ms)
+
+    def coarse_days(self, month: Period) -> list[Period]:
+        """Return the days of a month that its content is too coarse for, and that lie in the plan at least in part."""
+        return [day for day in self.parts(month, Level.DAY) if self.needs_quarters(day)]
+
+    def _overlaps(self, period: Period) -> bool:
+        return max(self.low_ms, period.start_ms) < min(self.high_ms, period.end_ms)
+
+    def _is_inside(self, period: Period) -> bool:
+        return self.low_ms <= period.start_ms and period.end_ms <= self.high_ms
+
+    def _calendar_cuts(self, low_ms: int, high_ms: int) -> Iterator[int]:
+        """Iterate over the beginnings of cells between two instants, without these."""
+        unit = CALENDAR.get(self.selection.cells)
+        if unit is None:
+            return
+        days = days_of(self.zone)
+        first = period_days(days.day_of(low_ms), unit, self.selection.week_start)[0]
+        before_ms = low_ms
+        while (start_ms := days.start_ms(first)) < high_ms:
+            if start_ms > before_ms:
+                yield start_ms
+                before_ms = start_ms
+            first = add_periods(first, unit, 1)
+
+
+def plan_period(selection: Selection, zone: ZoneInfo) -> PeriodPlan | None:
+    """Return the plan of a selection; None if its cells do not consist of quarters of an hour, in UTC.
+
+    So it is with a few zones before 1972, and where the clocks of a zone changed inside a quarter of an hour.
+    """
+    from_ms, to_ms = selection.from_ms, selection.to_ms
+    if selection.cells is not Cells.TOTAL and not has_quarters(zone, from_ms, to_ms):
+        return None
+    low_ms, high_ms = -(-from_ms // QUARTER_HOUR_MS) * QUARTER_HOUR_MS, to_ms // QUARTER_HOUR_MS * QUARTER_HOUR_MS
+    if low_ms > high_ms:
+        return PeriodPlan(selection, zone, low_ms, high_ms=low_ms, edges=((from_ms, to_ms),))
+    edges = tuple((start, end) for start, end in ((from_ms, low_ms), (high_ms, to_ms)) if start < end)
+    return PeriodPlan(selection, zone, low_ms, high_ms=high_ms, edges=edges)
+
+
+def has_quarters(zone: ZoneInfo, from_ms: int, to_ms: int) -> bool:
+    """Return whether the hours of a zone in [from_ms, to_ms) consist of quarters of an hour in UTC."""
+    first, *changes = days_of(zone).offsets(from_ms, to_ms)
+    return first.offset_ms % QUARTER_HOUR_MS == 0 and all(
+        each.offset_ms % QUARTER_HOUR_MS == 0 and each.at_ms % QUARTER_HOUR_MS == 0 for each in changes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What serves a plan.
+
+    - `contents`: periods whose contents are used.
+    - `absent`: periods without a head, in which no event ever counted. Nothing is read for them.
+    - `dirty`: hours that are dirty, so that their events are read.
+    """
+
+    contents: Mapping[Period, Head]
+    absent: frozenset[Period]
+    dirty: tuple[Period, ...]
+
+    @property
+    def heads(self) -> dict[Period, Head]:
+        """The heads on which the choice rests: those of the contents, and empty ones for periods without a head."""
+        return {**self.contents, **dict.fromkeys(self.absent, Head())}
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """Choice of one level: what it uses of its periods, and the periods of the next shorter level to look at."""
+
+    contents: Mapping[Period, Head]
+    absent: frozenset[Period]
+    inside: tuple[Period, ...]
+
+
+def choose(
+    plan: PeriodPlan, level: Level, periods: Collection[Period], heads: Mapping[Period, Head], dirty: Iterable[Period]
+) -> Expansion:
+    """Choose among periods of one level: months or days. `heads` has the heads of those that have one.
+
+    `dirty` has the dirty periods of the shorter levels. A period is used if its head is clean and nothing in it is dirty.
+    """
+    unsound = {each.around(level) for each in dirty}
+    shorter = Level.DAY if level is Level.MONTH else Level.HOUR
+    contents: dict[Period, Head] = {}
+    absent: set[Period] = set()
+    inside: list[Period] = []
+    for period in periods:
+        head = heads.get(period)
+        if head is None and period not in unsound:
+            absent.add(period)
+        elif head is None or not head.is_clean or period in unsound:
+            inside += plan.parts(period, shorter)
+        elif level is Level.DAY:
+            contents[period] = head
+        else:
+            coarse = plan.coarse_days(period)
+            inside += coarse
+            if len(coarse) < len(plan.parts(period, Level.DAY)):
+                contents[period] = head
+    return Expansion(contents, frozenset(absent), tuple(inside))
+
+
+def choose_hours(hours: Collection[Period], heads: Mapping[Period, Head], dirty: Collection[Period]) -> Choice:
+    """Choose among hours. A head that turned dirty after the dirty hours were listed makes the hour dirty, too."""
+    unsound = set(dirty)
+    contents, absent, to_read = {}, set(), []
+    for hour in hours:
+        head = heads.get(hour)
+        if hour in unsound or (head is not None and not head.is_clean):
+            to_read.append(hour)
+        elif head is None:
+            absent.add(hour)
+        else:
+            contents[hour] = head
+    return Choice(contents, frozenset(absent), tuple(to_read))
+
+
+def runs_of(hours: Collection[Period], most: int) -> list[Span]:
+    """Return at most `most` spans that contain all hours, with as little else as possible, in order of time."""
+    spans: list[Span] = []
+    for hour in sorted(hours):
+        if spans and spans[-1][1] == hour.start_ms:
+            spans[-1] = spans[-1][0], hour.end_ms
+        else:
+            spans.append((hour.start_ms, hour.end_ms))
+    if len(spans) <= most:
+        return spans
+    gaps = sorted(range(1, len(spans)), key=lambda index: spans[index - 1][1] - spans[index][0])[: most - 1]
+    starts = [0, *sorted(gaps), len(spans)]
+    return [(spans[low][0], spans[high - 1][1]) for low, high in pairwise(starts)]
