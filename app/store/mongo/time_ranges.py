@@ -54,7 +54,7 @@ class RangeScan:
 
     The scan begins after `start`, or with the first document of the query, and ends before `until`. A descending list
     may expect its newest documents at `newest_ms`. The first range is `width_ms` wide; pass ALL_TIME_MS for a list that
-    is known to be short. `ids` are those of the collection. A `projection` has the field `first` and keeps the id.
+    is known to be short. `ids` are those of the collection.
     """
 
     def __init__(
@@ -71,7 +71,6 @@ class RangeScan:
         width_ms: int = DAY_MS,
         max_examined: int = MAX_EXAMINED,
         ids: IdSpace = EVENT_IDS,
-        projection: Doc | None = None,
     ) -> None:
         bounds = where.get(first, {})
         low_ms, high_ms = to_ms(bounds.get("$gte", EARLIEST)), to_ms(bounds.get("$lt", LATEST))
@@ -79,7 +78,7 @@ class RangeScan:
             low_ms, high_ms = (low_ms, min(high_ms, until[0] + 1)) if ascending else (max(low_ms, until[0]), high_ms)
         self._collection, self._where, self._by, self._first = collection, where, by, first
         self._ascending, self._max_examined, self._low_ms, self._high_ms = ascending, max_examined, low_ms, high_ms
-        self._until, self._ids, self._projection = until, ids, projection
+        self._until, self._ids = until, ids
         self._has_unindexed_filter = any(name not in by and name != first for name in where)
         self._newest_ms = high_ms if newest_ms is None else newest_ms
         is_open_ended = low_ms == to_ms(EARLIEST) if ascending else newest_ms is None and high_ms == to_ms(LATEST)
@@ -261,8 +260,6 @@ class RangeScan:
             where = {**self._where, **self._next_indexed()}
             by = (*self._by, self._first)
             stages = [*build_match_stages(where, by, "_id"), {"$sort": {"_id": direction}}, {"$limit": limit + 1}]
-            if self._projection is not None:
-                stages.append({"$project": self._projection})
             docs = await self._collection.aggregate(stages).to_list(None)
             return docs[:limit], len(docs) > limit
         order = ((self._first, direction), ("_id", direction))
@@ -270,13 +267,7 @@ class RangeScan:
         until = None if self._until is None else (from_ms(self._until[0]), self._until[1])
         where = {**self._where, **self._next_indexed()}
         page = await read_page(
-            self._collection,
-            where,
-            order,
-            PageRequest(limit, after, until),
-            _unchanged,
-            projection=self._projection,
-            by=self._by,
+            self._collection, where, order, PageRequest(limit, after, until), _unchanged, by=self._by
         )
         return page.items, page.has_more
 

@@ -1,8 +1,10 @@
-"""Reads of events for questions about customers: only the fields that these need, in ranges of time."""
+"""Reads of events for questions about customers: only the fields that these need, in parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
@@ -12,14 +14,14 @@ from app.domain.insights.moments import Moment
 from app.domain.values.instants import to_ms
 from app.store.codecs.guards import is_declined
 from app.store.mongo.decimal128 import from_decimal128
+from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
-from app.store.mongo.time_ranges import RangeScan
 from app.store.mongo.usage import charge
 
 from .events import OCCURRED, EventQueries, indexed_by
 
 MOMENTS_PER_READ = 5_000
-"""Events that one read returns, so that neither the store nor the API holds all of a question at once."""
+"""Events that one part has, so that the API does not hold all documents of a question at once."""
 _FIELDS = ("pass", "occurred_at", "type", "category", "currency", "amount", "step", "outcome.status", "origin.channel")
 _PROJECTION = dict.fromkeys(_FIELDS, 1)
 
@@ -35,7 +37,7 @@ class MomentQueries(EventQueries):
         *,
         spend_in: str | None = None,
     ) -> int:
-        """Give `take` the matching events that count, in parts and by time, and return their number.
+        """Give `take` the matching events that count, in parts and in no order, and return their number.
 
         With `spend_in`, transactions in that currency match, too, whatever their types. Raises InvalidInput with the code
         LIMIT if more than `max_events` match. Index as for `page`: {workspace, type, occurred_at, _id} with one type, else
@@ -45,24 +47,23 @@ class MomentQueries(EventQueries):
         if spend_in is not None and "type" in where:
             by = ("workspace",)
             where["$or"] = [{"type": where.pop("type")}, {"category": SPEND_CATEGORY.value, "currency": spend_in}]
-        is_charged_by_scan = not where.keys() <= {*by, OCCURRED}
-        scan = RangeScan(
-            self._collection,
-            where,
-            by,
-            first=OCCURRED,
-            ascending=True,
-            max_examined=self.max_examined,
-            projection=_PROJECTION,
-        )
+        indexed = {name: where[name] for name in (*by, OCCURRED)}
+        has_unindexed_filter = len(where) > len(indexed)
+        # One cursor and no order: pages in order of time cost the embedded server 2.5 times as much.
+        cursor: AsyncIOMotorCursor[Doc] | AsyncIOMotorCommandCursor[Doc]
+        if has_unindexed_filter:
+            await charge_examined(self._collection, indexed)
+            stages = [*build_match_stages(where, by, OCCURRED), {"$limit": max_events + 1}, {"$project": _PROJECTION}]
+            cursor = self._collection.aggregate(stages, batchSize=MOMENTS_PER_READ)
+        else:
+            cursor = self._collection.find(indexed, _PROJECTION, limit=max_events + 1, batch_size=MOMENTS_PER_READ)
         count = 0
-        while not scan.is_over:
-            docs = await scan.read(min(MOMENTS_PER_READ, max_events + 1 - count))
+        while docs := await cursor.to_list(MOMENTS_PER_READ):
             count += len(docs)
             if count > max_events:
                 message = f"More than {max_events:,} events match. Ask for a shorter time, or for fewer types."
                 raise InvalidInput(Code.LIMIT, message, "input", "from")
-            if not is_charged_by_scan:
+            if not has_unindexed_filter:
                 await charge(len(docs))
             take([_moment_from_doc(doc) for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)])
         return count
