@@ -8,6 +8,7 @@ from app.domain.errors import Unavailable
 
 from .guarded_mutants import GUARDED_MUTANTS
 from .histories import HISTORY_MUTANTS
+from .months import MONTH_MUTANTS
 from .mutants import MUTANTS, Mutant
 from .rule_mutants import RULE_MUTANTS
 from .scenes import GUARDED_SCENES, RULE_SCENES, SCENES, Scene, play
@@ -72,6 +73,19 @@ def test_removed_rule_breaks_the_outcomes_of_a_scene_or_a_random_run(mutant: Mut
     with mutant.applied():
         is_caught = not all(passes(scene) for scene in GUARDED_SCENES)
         assert is_caught or not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
+
+
+@pytest.mark.parametrize("options", ["", "merging", "rules"])
+def test_sealed_months_of_passes_are_those_of_their_events(options: str) -> None:
+    """Folds, removals, merges and erasures run while months are sealed, and all of them crash."""
+    stats = [run(seed, None, **dict.fromkeys(["months", *options.split()], True)) for seed in range(SEEDS_WITH_RULES)]
+    assert sum(each.crashes for each in stats) > 5 * SEEDS_WITH_RULES
+
+
+@pytest.mark.parametrize("mutant", MONTH_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_breaks_the_sealed_months_of_a_random_run(mutant: Mutant) -> None:
+    with mutant.applied():
+        assert not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
 
 
 @pytest.mark.parametrize("mutant", HISTORY_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))

@@ -28,13 +28,15 @@ from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from app.store.operations.heartbeats import Heartbeats
+from app.store.workspace.pass_periods import MARKED
 from app.store.workspace.reactions import ReactionQueries
 from workers.sharing import Sharing
-from workers.stages import backfill, due, erase, fold, merge, publish
+from workers.stages import backfill, due, erase, fold, merge, publish, seal_passes
 from workers.worker import Worker
 
 from .invariants import Invariants
 from .memory import MemoryDatabase
+from .months import check_months
 from .schedule import Odds, QuietLoop, Schedule
 from .script import START, Script
 from .sealing import Sealer, check_contents
@@ -64,6 +66,8 @@ SMALL_LIMITS = {
     "workers.stages.backfill.LOOK_SIZE": 3,
     # The invariants compare the passes with all versions, so none is deleted.
     "workers.stages.backfill.SUPERSEDED_TTL_MS": 10**12,
+    "workers.stages.seal_passes.SEAL_BATCH_SIZE": 2,
+    "workers.stages.seal_passes.system_ms": _ticks.__next__,
     "workers.stages.publish.PASSES_PER_ROUND": 2,
     "workers.stages.publish.ENTRIES_PER_STEP": 3,
     "workers.stages.publish.ENTRIES_PER_PASS": 4,
@@ -139,6 +143,7 @@ class World:
         rules: bool = False,
         guarded: bool = False,
         sealing: bool = False,
+        months: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
@@ -148,6 +153,7 @@ class World:
         # Events that a merge moves to a pass are late there, and so are events that a lagging fold does not see yet.
         self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
         self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules, guarded=guarded)
+        self.seals_months = months
         self.read: list[Activity] = []
         self.is_open, self.is_sealing = True, sealing
 
@@ -173,6 +179,9 @@ class World:
         """Create the workspace."""
         profile, _ = await create_workspace(self.open_process(), "Model")
         self.workspace_id = profile.id
+        if self.seals_months:
+            # The database has no passes of an earlier version.
+            await self.db["constants"].insert_one({"_id": MARKED, "done": True})
 
     def open_process(self) -> Resources:
         """Return the resources of one process: the shared store and clock, and caches of its own."""
@@ -228,6 +237,7 @@ class World:
             partial(publish.publish, worker, self.workspace_id),
             partial(self.sweep_merges, worker),
             partial(self.sweep_erasures, worker),
+            *([partial(seal_passes.seal_passes, worker, self.workspace_id)] if self.seals_months else []),
         ]
 
     async def sweep_merges(self, worker: Worker) -> None:
@@ -267,6 +277,7 @@ class World:
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())
             or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
+            or (self.seals_months and any("dirty_months" in doc for doc in cards))
             or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
 
@@ -294,6 +305,8 @@ class World:
 
     async def check(self) -> int:
         """Check every invariant of the store and return the number of transitions. Raises AssertionError."""
+        if self.seals_months:
+            check_months(self.db)
         now_ms = to_ms(await self.clock.now())
         if self.is_sealing:
             check_contents(self.db, self.workspace_id)
