@@ -15,6 +15,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.rollups.periods import COUNT, POINTS, SPEND
 from app.domain.state.aggregations import AMOUNT, Aggregation, Function, GroupBy
+from app.domain.state.ranking import GroupOrder, Ranking
 
 from .top_passes import TopPass, rank_passes
 
@@ -106,7 +107,7 @@ async def _rank(ctx: Context, question: RankingQuestion, count: int) -> list[Top
     )
     function, field = (Function.SUM, AMOUNT) if is_spend else (Function.COUNT, None)
     aggregation = Aggregation(function, field, (GroupBy.PASS,))
-    groups = await ctx.workspace.aggregations.groups(query, aggregation, count, greatest_first=True)
+    groups = await ctx.workspace.aggregations.groups(query, aggregation, count, Ranking(GroupOrder.VALUE))
     return [TopPass(str(group.key[0]), group.value) for group in groups if group.value is not None and group.value > 0]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.state.aggregations import PERIODS, GroupBy, Key
 from app.domain.values.decimals import average, subtract_exactly
-from app.domain.values.periods import PeriodUnit, add_periods
+from app.domain.values.instants import to_ms
+from app.domain.values.periods import PeriodUnit, add_periods, period_days
 from app.domain.values.zones import Days, days_of
 
 from .periods import Asked
@@ -78,3 +81,35 @@ def _year_before(days: Days, at_ms: int) -> int:
     before = date(day.year - 1, 2, 28) if is_leap_day else day.replace(year=day.year - 1)
     last_ms = days.start_ms(before + timedelta(days=1)) - 1
     return min(days.start_ms(before) + at_ms - days.start_ms(day), last_ms)
+
+
+def comparable_key(key: Key, group_by: Sequence[GroupBy], asked: Asked) -> tuple[str | int | None, ...]:
+    """Return the key of a group, with periods as their numbers in the period that is asked for, from 0.
+
+    So the third day of a month is compared with the third day of the month before.
+    """
+    days = days_of(asked.zone)
+    found: list[str | int | None] = []
+    for value, by in zip(key, (*group_by, *[None] * (len(key) - len(group_by))), strict=True):
+        if by is not None and isinstance(value, datetime):
+            unit = PeriodUnit(PERIODS[by])
+            first, _ = period_days(days.day_of(asked.from_ms), unit, asked.week_start)
+            found.append(_number(unit, days.day_of(to_ms(value))) - _number(unit, first))
+        else:
+            assert not isinstance(value, datetime)
+            found.append(value)
+    return tuple(found)
+
+
+def _number(unit: PeriodUnit, first: date) -> int:
+    """Return the number of the period that begins on a day: those of two periods in a row differ by 1."""
+    match unit:
+        case PeriodUnit.DAY:
+            return first.toordinal()
+        case PeriodUnit.WEEK:
+            return first.toordinal() // 7
+        case PeriodUnit.MONTH:
+            return first.year * 12 + first.month
+        case PeriodUnit.QUARTER:
+            return (first.year * 12 + first.month - 1) // 3
+    return first.year

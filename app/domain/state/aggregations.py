@@ -7,11 +7,12 @@ recorded. Events without the field do not count in a function of the field. (Sou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from itertools import product
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,8 +22,11 @@ from app.domain.events.spend import signed_amount
 from app.domain.values.conditions import check_steps
 from app.domain.values.decimals import ZERO, add_exactly, average
 from app.domain.values.paths import iter_numbers, split_path
+from app.domain.values.text import parse_text
 from app.domain.values.zones import UTC
 
+from .local_clock import clock_coordinate, local_clock
+from .metadata_values import texts_at
 from .statistics import Period, period_of
 
 MAX_DIMENSIONS = 3
@@ -53,12 +57,20 @@ class GroupBy(StrEnum):
     MONTH = "MONTH"
     QUARTER = "QUARTER"
     YEAR = "YEAR"
+    WEEKDAY = "WEEKDAY"
+    HOUR = "HOUR"
+    WEEKDAY_AND_HOUR = "WEEKDAY_AND_HOUR"
 
 
 PERIODS = {GroupBy(period.value): period for period in Period}
+CLOCK = frozenset({GroupBy.WEEKDAY, GroupBy.HOUR, GroupBy.WEEKDAY_AND_HOUR})
+"""Dimensions of local time that come again each week or day."""
 COUNTS = frozenset({Function.COUNT, Function.COUNT_PASSES})
 Key = tuple[str | datetime | None, ...]
-"""Value of each dimension: a text, the start of a period in UTC, or None if the events have no value."""
+"""Value of each dimension: a text, the start of a period in UTC, or None if the events have no value.
+
+`local_clock.py` has the texts of weekdays and hours, and `metadata_values.py` those of values of the metadata.
+"""
 
 
 class Group(NamedTuple):
@@ -73,6 +85,7 @@ class Group(NamedTuple):
 class Aggregation:
     """Checked aggregation: its function, the field (None for counts), the dimensions and the calendar of its periods.
 
+    `metadata_by` are paths of the metadata, which are further dimensions after those of `group_by`.
     With `gross`, refunds and credits add to a sum of amounts. `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
     """
 
@@ -82,6 +95,17 @@ class Aggregation:
     gross: bool = False
     zone: ZoneInfo = UTC
     week_start: int = 0
+    metadata_by: tuple[str, ...] = ()
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the aggregation has dimensions."""
+        return bool(self.group_by or self.metadata_by)
+
+    @property
+    def reads_metadata(self) -> bool:
+        """Whether the store cannot compute the groups, because it cannot compare values of the metadata exactly."""
+        return bool(self.metadata_by) or (self.field or "").startswith(METADATA)
 
     @property
     def is_money(self) -> bool:
@@ -118,9 +142,12 @@ class Aggregation:
             return list(iter_numbers(event.details, split_path(self.field.removeprefix(METADATA))))
         return [ZERO]
 
-    def key(self, event: Event) -> Key:
-        """Return the key of the group that an event belongs to."""
-        return tuple(self._coordinate(dimension, event) for dimension in self.group_by)
+    def keys(self, event: Event) -> Iterator[Key]:
+        """Yield the keys of the groups that an event belongs to: one for each different value of the metadata."""
+        key = tuple(self._coordinate(dimension, event) for dimension in self.group_by)
+        values = (texts_at(event.details, split_path(path)) for path in self.metadata_by)
+        for more in product(*values):
+            yield (*key, *more)
 
     def _coordinate(self, dimension: GroupBy, event: Event) -> str | datetime | None:
         match dimension:
@@ -134,6 +161,11 @@ class Aggregation:
                 return event.source
             case GroupBy.CURRENCY:
                 return event.currency
+            case by if by in CLOCK:
+                weekday, hour = local_clock(event.occurred_ms, self.zone)
+                return clock_coordinate(
+                    None if by is GroupBy.HOUR else weekday, None if by is GroupBy.WEEKDAY else hour
+                )
             case _:
                 period = PERIODS[dimension]
                 return period_of(event.occurred_at, period, self.zone, self.week_start)[0]
@@ -160,14 +192,35 @@ def parse_field(raw: str | None, function: Function) -> str | None:
 
 
 def parse_dimensions(dimensions: Sequence[GroupBy]) -> tuple[GroupBy, ...]:
-    """Return the dimensions: at most three, each once, with at most one period. Raises InvalidInput."""
-    if len(dimensions) > MAX_DIMENSIONS:
-        raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_DIMENSIONS} dimensions.", "input", "groupBy")
-    if len(set(dimensions)) < len(dimensions) or sum(dimension in PERIODS for dimension in dimensions) > 1:
-        raise InvalidInput(
-            Code.INVALID, "Give each dimension once, and at most one of the periods DAY to YEAR.", "input", "groupBy"
+    """Return the dimensions: at most three, each once, with at most one period and one clock time. Raises InvalidInput."""
+    _check_number(len(dimensions), "groupBy")
+    is_repeated = len(set(dimensions)) < len(dimensions)
+    if is_repeated or any(sum(by in kind for by in dimensions) > 1 for kind in (PERIODS, CLOCK)):
+        message = (
+            "Give each dimension once, with at most one of the periods DAY to YEAR, and at most one of WEEKDAY, HOUR and "
+            "WEEKDAY_AND_HOUR."
         )
+        raise InvalidInput(Code.INVALID, message, "input", "groupBy")
     return tuple(dimensions)
+
+
+def parse_metadata_dimensions(paths: Sequence[object], others: int) -> tuple[str, ...]:
+    """Return paths of the metadata to group by, each once, at most three with `others`. Raises InvalidInput."""
+    _check_number(len(paths) + others, "groupByMetadata")
+    found = []
+    for index, raw in enumerate(paths):
+        path = parse_text(raw, "input", "groupByMetadata", str(index))
+        steps = split_path(path)
+        check_steps(steps, "input", "groupByMetadata", str(index))
+        found.append(".".join(steps))
+    if len(set(found)) < len(found):
+        raise InvalidInput(Code.INVALID, "Give each path of the metadata once.", "input", "groupByMetadata")
+    return tuple(found)
+
+
+def _check_number(dimensions: int, field: str) -> None:
+    if dimensions > MAX_DIMENSIONS:
+        raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_DIMENSIONS} dimensions.", "input", field)
 
 
 def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
@@ -180,9 +233,9 @@ def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[
     for event in events:
         numbers = aggregation.numbers(event)
         if numbers:
-            key = aggregation.key(event)
-            numbers_by_key.setdefault(key, []).extend(numbers)
-            passes_by_key.setdefault(key, []).append(event.pass_id)
+            for key in aggregation.keys(event):
+                numbers_by_key.setdefault(key, []).extend(numbers)
+                passes_by_key.setdefault(key, []).append(event.pass_id)
     return [
         Group(key, len(passes_by_key[key]), _compute(aggregation.function, numbers, passes_by_key[key]))
         for key, numbers in numbers_by_key.items()

@@ -8,87 +8,48 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.insights.aggregations import aggregate_from_rollups
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
+from app.domain.insights.comparisons import earlier_period
+from app.domain.insights.periods import Asked
 from app.domain.state.aggregations import (
     AMOUNT,
     COUNTS,
-    METADATA,
-    PERIODS,
     Aggregation,
     Function,
     Group,
     GroupBy,
-    aggregate_groups,
     parse_dimensions,
     parse_field,
+    parse_metadata_dimensions,
 )
-from app.domain.state.statistics import period_of
+from app.domain.state.ranking import Ranking
 from app.domain.values.currencies import parse_currency
+from app.domain.values.decimals import parse_decimal
+from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
-from app.graphql.passes.passes import Pass
 from app.graphql.passes.statistics import parse_time, zone_of
-from app.graphql.plans import note_plan
+from app.graphql.types.comparisons import ValueChange, value_change
 from app.graphql.types.consistency import await_consistency
-from app.graphql.types.enums import EventCategory
 from app.graphql.types.filters import parse_each, parse_metadata_condition
 from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.ids import database_id
-from app.graphql.types.node import fetch_node
-from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
+from app.graphql.types.paging import After, Before, First, Last
+from app.graphql.types.selections import is_selected
 
-from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
-
-
-@strawberry.type
-class AggregateGroup:
-    """Events of one group, with the value of the function."""
-
-    value: Decimal | None = strawberry.field(description="Value of the function over the events of the group.")
-    count: int = strawberry.field(
-        description="Number of events that the function counts. Events without the field do not count."
-    )
-    type: str | None = strawberry.field(description="Type of the events. Null unless `groupBy` has `TYPE`.")
-    category: EventCategory | None = strawberry.field(
-        description="Category of the events. Null unless `groupBy` has `CATEGORY`."
-    )
-    source: str | None = strawberry.field(description="Source of the events. Null unless `groupBy` has `SOURCE`.")
-    currency: str | None = strawberry.field(
-        description="Currency of the events. Null unless `groupBy` has `CURRENCY`, and for events without an amount."
-    )
-    from_at: datetime | None = strawberry.field(
-        name="from", description="Start of the period, inclusive. Null unless `groupBy` has a period."
-    )
-    to_at: datetime | None = strawberry.field(
-        name="to", description="End of the period, exclusive. Null unless `groupBy` has a period."
-    )
-    pass_id: strawberry.Private[str | None]
-
-    @strawberry.field(
-        name="pass",
-    )
-    async def card(self, info: Info) -> Pass | None:
-        """Pass of the events. Null unless `groupBy` has `PASS`."""
-        if self.pass_id is None:
-            return None
-        card: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
-        return card
-
-
-NumberedGroup = tuple[int, Group]
-"""Index of a group in the requested order, and the group."""
-listing: Pagination[NumberedGroup] = Pagination("group", (int,), lambda item: (item[0],))
+from .groups import AggregateGroups, listing
+from .inputs import AggregateInput
+from .questions import Question
 
 
 @strawberry.type
-class AggregateGroups:
-    """Page of groups."""
+class AggregateComparison(ValueChange):
+    """Value of `aggregateEvents` in an earlier period, and the change since."""
 
-    nodes: list[AggregateGroup] = strawberry.field(description="Groups of the page.")
-    page_info: PageInfo = strawberry.field(description="Position of the page among the groups.")
-    total_count: int = strawberry.field(description="Number of groups, up to the limit of `orderBy`.")
+    count: int = strawberry.field(description="Number of events that the function counts in the earlier period.")
+    from_at: datetime = strawberry.field(name="from", description="Start of the earlier period, inclusive.")
+    to_at: datetime = strawberry.field(name="to", description="End of the earlier period, exclusive.")
 
 
 @strawberry.type
@@ -113,7 +74,10 @@ class AggregateResult:
     )
     timezone: str = strawberry.field(description="IANA time zone of calendar windows and periods.")
     freshness: Freshness = strawberry.field(description="How current the answer is.")
-    question: strawberry.Private[_Question]
+    comparison: AggregateComparison | None = strawberry.field(
+        description="Change of the value since the earlier period. Null without `compareTo`."
+    )
+    question: strawberry.Private[Question]
 
     @strawberry.field
     async def groups(
@@ -127,99 +91,11 @@ class AggregateResult:
             first = self.question.first if first is None else first
             after = self.question.after if after is None else after
         span = listing.span(first, after, last, before)
-        groups = await self.question.compute_groups(info.context) if self.question.aggregation.group_by else []
+        groups = await self.question.compute_groups(info.context) if self.question.aggregation.has_groups else []
         page = listing.paged(list(enumerate(groups)), span)
-        nodes = [self.question.group_of(item) for item in page.items]
+        earlier = await self.question.earlier_values(info.context) if is_selected(info, "nodes.comparison") else {}
+        nodes = [self.question.group_of(item, earlier) for item in page.items]
         return AggregateGroups(nodes=nodes, page_info=listing.info(page, span), total_count=len(groups))
-
-
-class _Question:
-    """Checked question of aggregateEvents: the events, the function, the dimensions and the order of the groups."""
-
-    def __init__(self, query: EventQuery, aggregation: Aggregation, input: AggregateInput) -> None:
-        self.query, self.aggregation, self.order = query, aggregation, input.order_by
-        self.first, self.after = input.first, input.after
-
-    async def compute_total(self, context: RequestContext) -> Group | None:
-        """Return the value over all matching events; None if no event counts, or if the value would mix currencies."""
-        if self.aggregation.is_money and self.query.currency is None:
-            return None
-        ungrouped = Aggregation(
-            function=self.aggregation.function,
-            field=self.aggregation.field,
-            gross=self.aggregation.gross,
-            zone=self.aggregation.zone,
-        )
-        groups = await self._compute(context, ungrouped)
-        return groups[0] if groups else None
-
-    async def compute_groups(self, context: RequestContext) -> list[Group]:
-        """Return the groups in the requested order.
-
-        Raises InvalidInput with the code LIMIT and advice if there are too many.
-        """
-        groups = await self._compute(context, self.aggregation)
-        if self.order is AggregateOrder.VALUE:
-            groups.sort(key=_by_value)
-        return groups
-
-    async def _compute(self, context: RequestContext, aggregation: Aggregation) -> list[Group]:
-        store = context.workspace.aggregations
-        if aggregation.field is not None and aggregation.field.startswith(METADATA):
-            events = await store.read_counted(self.query, aggregation, MAX_EVENTS_READ + 1)
-            if len(events) > MAX_EVENTS_READ:
-                advice = (
-                    f"More than {MAX_EVENTS_READ:,} events have this field. Select a shorter time, types or sources."
-                )
-                raise InvalidInput(Code.LIMIT, advice, "input", "field")
-            return sorted(aggregate_groups(aggregation, events), key=_by_key)
-        # The store holds exact sums and computes no averages, so it cannot sort by them.
-        greatest_first = self.order is AggregateOrder.VALUE and aggregation.function is not Function.AVG
-        found, plan = await aggregate_from_rollups(context.commands, self.query, aggregation)
-        note_plan(context, "aggregateEvents", plan)
-        if found is None:
-            groups = await store.groups(self.query, aggregation, MAX_GROUPS + 1, greatest_first=greatest_first)
-        else:
-            groups = sorted(found, key=_by_value if greatest_first else _by_key)
-        if len(groups) > MAX_GROUPS and not greatest_first:
-            advice = f"More than {MAX_GROUPS:,} groups. Select a shorter time or fewer dimensions, or order by VALUE."
-            raise InvalidInput(Code.LIMIT, advice, "input", "groupBy")
-        return sorted(groups[:MAX_GROUPS], key=_by_key)
-
-    def group_of(self, item: NumberedGroup) -> AggregateGroup:
-        """Return the GraphQL object of a group."""
-        _, group = item
-        values: dict[GroupBy, str | datetime | None] = dict(zip(self.aggregation.group_by, group.key, strict=True))
-
-        def text_of(dimension: GroupBy) -> str | None:
-            value = values.get(dimension)
-            return value if isinstance(value, str) else None
-
-        start = next((value for value in group.key if isinstance(value, datetime)), None)
-        category = text_of(GroupBy.CATEGORY)
-        return AggregateGroup(
-            value=group.value,
-            count=group.events,
-            type=text_of(GroupBy.TYPE),
-            category=None if category is None else EventCategory(category),
-            source=text_of(GroupBy.SOURCE),
-            currency=text_of(GroupBy.CURRENCY),
-            from_at=start,
-            to_at=None if start is None else self._period_end(start),
-            pass_id=text_of(GroupBy.PASS),
-        )
-
-    def _period_end(self, start: datetime) -> datetime:
-        [period] = [PERIODS[dimension] for dimension in self.aggregation.group_by if dimension in PERIODS]
-        return period_of(start, period, self.aggregation.zone, self.aggregation.week_start)[1]
-
-
-def _by_key(group: Group) -> tuple[str, ...]:
-    return tuple("" if v is None else v.isoformat() if isinstance(v, datetime) else v for v in group.key)
-
-
-def _by_value(group: Group) -> tuple[Decimal, tuple[str, ...]]:
-    return -(group.value or Decimal(0)), _by_key(group)
 
 
 async def aggregate_events(
@@ -236,6 +112,7 @@ async def aggregate_events(
     profile = await context.commands.profile()
     now = await context.commands.now()
     function, group_by = input.function, parse_dimensions(input.group_by or [])
+    metadata_by = parse_metadata_dimensions(input.group_by_metadata or [], len(group_by))
     field = parse_field(None if input.field is None else parse_text(input.field, "input", "field"), function)
     zone = zone_of(input.timezone, profile, "input")
     currency = None if input.currency is None else parse_currency(input.currency, "input", "currency")
@@ -261,22 +138,72 @@ async def aggregate_events(
         gross=input.gross,
         zone=zone,
         week_start=profile.week_start,
+        metadata_by=metadata_by,
     )
-    question = _Question(query, aggregation, input)
+    asked = earlier = None
+    if input.compare_to is not None:
+        if start is None:
+            message = "A comparison needs a start: give `from`, or a `timeWindow` that does not cover all time."
+            raise InvalidInput(Code.REQUIRED, message, "input", "from")
+        end_ms = to_ms(now) + 1 if end is None else to_ms(end)
+        asked = Asked(to_ms(start), max(end_ms, to_ms(start) + 1), zone, week_start=profile.week_start)
+        earlier = earlier_period(asked, input.compare_to)
+    question = Question(
+        query,
+        aggregation,
+        _parse_ranking(input),
+        first=input.first,
+        after=input.after,
+        asked=asked,
+        earlier=earlier,
+    )
     # Read the freshness before the events: a removal that finishes in between is then reported as pending.
     freshness = await read_freshness(info, now)
     total = await question.compute_total(context)
-    empty_value = Decimal(0) if function in COUNTS else None
     return AggregateResult(
-        value=empty_value if total is None else total.value,
+        value=_value_of(function, total),
         count=0 if total is None else total.events,
         currency=currency if field == AMOUNT else None,
         from_at=start,
         to_at=end,
         timezone=zone.key,
         freshness=freshness,
+        comparison=await _compare(context, question, total),
         question=question,
     )
+
+
+async def _compare(context: RequestContext, question: Question, total: Group | None) -> AggregateComparison | None:
+    if question.earlier is None:
+        return None
+    before = await question.compute_total(context, question.earlier)
+    function = question.aggregation.function
+    change = value_change(_value_of(function, before), _value_of(function, total))
+    return AggregateComparison(
+        value=change.value,
+        change=change.change,
+        change_ratio=change.change_ratio,
+        count=0 if before is None else before.events,
+        from_at=from_ms(question.earlier.from_ms),
+        to_at=from_ms(question.earlier.to_ms),
+    )
+
+
+def _value_of(function: Function, total: Group | None) -> Decimal | None:
+    if total is None:
+        return Decimal(0) if function in COUNTS else None
+    return total.value
+
+
+def _parse_ranking(input: AggregateInput) -> Ranking:
+    having = input.having
+    if having is None:
+        return Ranking(input.order_by)
+    low, high = (
+        None if raw is None else parse_decimal(raw, "input", "having", name)
+        for name, raw in (("gte", having.gte), ("lte", having.lte))
+    )
+    return Ranking(input.order_by, low, high)
 
 
 async def _find_pass_id(context: RequestContext, sent: str) -> str:

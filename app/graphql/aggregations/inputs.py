@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import strawberry
 
+from app.domain.insights.comparisons import Comparison
 from app.domain.state.aggregations import Function, GroupBy
+from app.domain.state.ranking import GroupOrder
 from app.graphql.passes.statistics import TimeWindow
 from app.graphql.types.consistency import Consistency
 from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.filters import MetadataCondition
-from app.graphql.types.scalars import RawDateTime
+from app.graphql.types.scalars import RawDateTime, RawDecimal
 
 MAX_GROUPS = 10_000
 MAX_EVENTS_READ = 50_000
@@ -48,25 +48,31 @@ describe_enum(
         "MONTH": "One group for each month in the time zone.",
         "QUARTER": "One group for each quarter in the time zone.",
         "YEAR": "One group for each year in the time zone.",
+        "WEEKDAY": "One group for each day of the week in the time zone, from Monday on.",
+        "HOUR": "One group for each hour of the day in the time zone, 0 to 23.",
+        "WEEKDAY_AND_HOUR": "One group for each hour of each day of the week in the time zone.",
     },
 )
 
 
-class AggregateOrder(StrEnum):
-    """Order of the groups."""
-
-    KEY = "KEY"
-    VALUE = "VALUE"
-
-
+AggregateOrder = GroupOrder
 describe_enum(
     AggregateOrder,
     "AggregateOrder",
     {
         "KEY": "By the values of the dimensions, ascending, in the order of `groupBy`.",
         "VALUE": "By the value of the function, greatest first.",
+        "VALUE_ASC": "By the value of the function, least first.",
     },
 )
+
+
+@strawberry.input
+class AggregateHaving:
+    """Bounds of the values of groups. A group must satisfy both."""
+
+    gte: RawDecimal | None = strawberry.field(default=None, description="Least value, inclusive. Default: no bound.")
+    lte: RawDecimal | None = strawberry.field(default=None, description="Greatest value, inclusive. Default: no bound.")
 
 
 @strawberry.input
@@ -125,13 +131,29 @@ class AggregateInput:
     )
     group_by: list[AggregateGroupBy] | None = strawberry.field(
         default=None,
-        description="Dimensions of the groups: at most 3, each once, and at most one period among them. The values "
-        "are in `groups`.",
+        description="Dimensions of the groups: at most 3, each once. At most one of `DAY` to `YEAR`, and at most one of "
+        "`WEEKDAY`, `HOUR` and `WEEKDAY_AND_HOUR`. The values are in `groups`.",
+    )
+    group_by_metadata: list[str] | None = strawberry.field(
+        default=None,
+        description="Paths of the metadata to group by, for example `store.city`: at most 3 dimensions with those of "
+        "`groupBy`. An event counts in the group of each different value at the path; without a value, in the group "
+        f"whose value is null. At most {MAX_EVENTS_READ:,} events may match.",
+    )
+    having: AggregateHaving | None = strawberry.field(
+        default=None,
+        description="Bounds of the values of groups. Other groups are left out of `groups`. Default: none.",
+    )
+    compare_to: Comparison | None = strawberry.field(
+        default=None,
+        description="Earlier period to compare with, in `comparison` of the answer and of each group. The question needs a "
+        "start: `from`, or a `timeWindow`. Default: none.",
     )
     order_by: AggregateOrder = strawberry.field(
         default=AggregateOrder.KEY,
         description=f"Order of the groups. Default: `KEY`. With more than {MAX_GROUPS:,} groups, `VALUE` returns the "
-        f"greatest {MAX_GROUPS:,}; `KEY` fails, and so does `VALUE` with `AVG`.",
+        f"greatest {MAX_GROUPS:,}, and `VALUE_ASC` the least. `KEY` fails, and so do all orders with `AVG` or "
+        "`groupByMetadata`.",
     )
     first: int | None = strawberry.field(
         default=None, description="Number of groups to return: 0 to 250. Default: 50. Arguments of `groups` replace it."

@@ -46,7 +46,10 @@ COUNTS = frozenset({
     "matched", "fired", "pointsAwarded", "effectsSucceeded", "effectsFailed", "pointsEarned", "late",
 })  # fmt: skip
 """Fields without a selection that need a query of the store."""
-COMPUTED = {("Membership", "until"), ("Membership", "heldSince")}
+COMPUTED = {
+    ("Membership", "until"), ("Membership", "heldSince"), ("EventSummary", "activePasses"), ("EventSummary", "newPasses"),
+    ("EventSummary", "returningPasses"), ("HistogramBucket", "passes"),
+}  # fmt: skip
 """Fields without a selection, by type, that read the store as an object does."""
 LONG = {("IngestReceipt", "results"): 1_000}
 """Maximum number of items of lists that have no pages and do not answer a list in the input."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from .histograms import EventHistogram, event_histogram
 from .summaries import EventSummary, event_summary
 from .top_passes import TopPasses, top_passes
 
@@ -14,3 +15,4 @@ class SummaryQueries:
 
     event_summary: EventSummary = strawberry.field(resolver=event_summary)
     top_passes: TopPasses = strawberry.field(resolver=top_passes)
+    event_histogram: EventHistogram = strawberry.field(resolver=event_histogram)

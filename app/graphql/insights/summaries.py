@@ -20,10 +20,10 @@ from app.domain.state.spend import SpendRow
 from app.domain.values.instants import from_ms
 from app.domain.values.periods import PeriodUnit
 from app.graphql.context import Info
+from app.graphql.types.comparisons import ValueChange, value_change
 from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.selections import is_selected
 
-from .comparisons import ValueChange, value_change
 from .periods import PeriodInput, parse_period
 
 

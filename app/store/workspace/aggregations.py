@@ -22,6 +22,7 @@ from app.domain.passes.passes import Pass
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 from app.domain.state.aggregations import (
     AMOUNT,
+    CLOCK,
     COUNTS,
     METADATA,
     PERIODS,
@@ -32,18 +33,20 @@ from app.domain.state.aggregations import (
     Key,
 )
 from app.domain.state.earned import PointTotals, total_points
+from app.domain.state.local_clock import clock_coordinate
+from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import days_of
 from app.store.codecs.counting import counting_in
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import NOT_DECLINED
-from app.store.mongo.decimal128 import from_decimal128
+from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
 
 from .events import OCCURRED, EventQueries, indexed_by
-from .local_periods import local_period_start
+from .local_periods import local_period_start, local_time
 
 _FIELDS = {
     GroupBy.PASS: "pass",
@@ -57,16 +60,19 @@ IS_MADE: Doc = {"$or": [{"$eq": ["$origin.channel", RULE_CHANNEL]}, {"$in": ["$t
 _OPERATORS = {Function.SUM: "$sum", Function.AVG: "$sum", Function.MIN: "$min", Function.MAX: "$max"}
 
 
+_BY_KEY = Ranking()
+
+
 class AggregationQueries(EventQueries):
     """Aggregations over the events of one workspace. Errors: Unavailable, safe to repeat."""
 
     async def groups(
-        self, query: EventQuery, aggregation: Aggregation, limit: int, *, greatest_first: bool = False
+        self, query: EventQuery, aggregation: Aggregation, limit: int, ranking: Ranking = _BY_KEY
     ) -> list[Group]:
-        """Return at most `limit` groups of the events that match, by keys ascending, or by values descending.
+        """Return at most `limit` groups of the events that match, in their order and within their bounds.
 
-        Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
-        as for `page`.
+        Not for values of the metadata. Without dimensions, the result is one group, or none if no event counts. The store
+        computes no averages, so averages are neither bounded nor ordered. Index as for `page`.
         """
         query = replace(query, types=aggregation.types_of(query.types))
         await self._charge(query)
@@ -85,17 +91,23 @@ class AggregationQueries(EventQueries):
             stages.append({"$group": group})
         value = "n" if aggregation.function is Function.COUNT else "v"
         order: Doc = {f"_id.{name}": 1 for name in dimensions}
+        is_ranked = aggregation.function is not Function.AVG
+        bounds = {"$gte": ranking.at_least, "$lte": ranking.at_most} if is_ranked else {}
+        given = {name: to_decimal128(bound) for name, bound in bounds.items() if bound is not None}
+        if given:
+            stages.append({"$match": {value: given}})
         if dimensions:
-            # The store computes exact sums and no averages, so groups of averages are sorted by key only.
-            stages.append({"$sort": {value: -1, **order} if greatest_first else order})
+            direction = {GroupOrder.VALUE: {value: -1}, GroupOrder.VALUE_ASC: {value: 1}}.get(ranking.order, {})
+            stages.append({"$sort": {**direction, **order} if is_ranked else order})
         docs = await self._collection.aggregate([*stages, {"$limit": limit}]).to_list(None)
         return [_group_from_doc(aggregation, doc, value) for doc in docs]
 
     async def read_counted(self, query: EventQuery, aggregation: Aggregation, limit: int) -> list[Event]:
-        """Return at most `limit` events that may count in an aggregation over a field of the metadata, in no order.
+        """Return at most `limit` events that may count in an aggregation over values of the metadata, in no order.
 
         Index as for `page`.
         """
+        query = replace(query, types=aggregation.types_of(query.types))
         await self._charge(query)
         docs = await self._collection.aggregate([*self._counted_stages(query, aggregation), {"$limit": limit}]).to_list(
             None
@@ -175,10 +187,16 @@ class AggregationQueries(EventQueries):
 
 
 def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:
-    if by not in PERIODS:
+    if by in _FIELDS:
         # Events without a currency form a group with the key null. A missing field would leave out the key.
         return {"$ifNull": [f"${_FIELDS[by]}", None]}
     low_ms, high_ms = to_ms(query.occurred_after or EARLIEST), to_ms(query.occurred_before or LATEST)
+    if by in CLOCK:
+        # Weekdays have the numbers 1 to 7 from Monday on. Both together are the hour of the week.
+        local = local_time(aggregation.zone, low_ms, high_ms)
+        weekday, hour = {"$subtract": [{"$isoDayOfWeek": local}, 1]}, {"$hour": local}
+        both = {"$add": [{"$multiply": [weekday, 24]}, hour]}
+        return {GroupBy.WEEKDAY: weekday, GroupBy.HOUR: hour}.get(by, both)
     return local_period_start(PERIODS[by], aggregation.zone, low_ms, high_ms, aggregation.week_start)
 
 
@@ -221,13 +239,22 @@ def _group_from_doc(aggregation: Aggregation, doc: Doc, value: str) -> Group:
     return Group(_key_from_doc(aggregation, doc["_id"]), count, exact)
 
 
+def _clock_of(by: GroupBy, stored: int) -> str:
+    if by is GroupBy.WEEKDAY_AND_HOUR:
+        return clock_coordinate(*divmod(stored, 24))
+    return clock_coordinate(stored, None) if by is GroupBy.WEEKDAY else clock_coordinate(None, stored)
+
+
 def _key_from_doc(aggregation: Aggregation, stored: Doc | None) -> Key:
     if stored is None:
         return ()
     days = days_of(aggregation.zone)
     key: list[str | datetime | None] = []
-    for number in range(len(aggregation.group_by)):
+    for number, by in enumerate(aggregation.group_by):
         value = stored.get(f"d{number}")
+        if by in CLOCK:
+            key.append(_clock_of(by, stored[f"d{number}"]))
+            continue
         # Of a period, the store computes the first day, as if the zone were UTC.
         key.append(from_ms(days.start_ms(value.date())) if isinstance(value, datetime) else value)
     return tuple(key)

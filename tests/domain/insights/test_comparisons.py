@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.domain.insights.comparisons import Change, Comparison, change_between, earlier_period
+from app.domain.insights.comparisons import Change, Comparison, change_between, comparable_key, earlier_period
 from app.domain.insights.periods import Asked
+from app.domain.state.aggregations import PERIODS, GroupBy
+from app.domain.state.statistics import period_of
 from app.domain.values.instants import from_ms, to_ms
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,6 +43,20 @@ def test_earlier_period_keeps_months_days_or_length(
     period: tuple[str, str], comparison: Comparison, expected: tuple[str, str]
 ) -> None:
     assert earlier_period(asked(*period), comparison) == asked(*expected)
+
+
+def test_groups_are_compared_by_the_number_of_their_period() -> None:
+    present = asked("2025-03-01", "2025-04-01")
+    earlier = earlier_period(present, PREVIOUS)
+    third, before = (from_ms(asked(day, "2025-12-31").from_ms) for day in ("2025-03-03", "2025-02-03"))
+    by = (GroupBy.DAY, GroupBy.TYPE)
+    assert comparable_key((third, "visit", "1"), by, present) == (2, "visit", "1")
+    assert comparable_key((before, "visit", "1"), by, earlier) == (2, "visit", "1")
+    for unit in PERIODS:
+        start = period_of(third, PERIODS[unit], BERLIN, present.week_start)[0]
+        after = period_of(third, PERIODS[unit], BERLIN, present.week_start)[1]
+        [first], [following] = (comparable_key((each,), (unit,), present) for each in (start, after))
+        assert (first, following) == ((2, 3) if unit is GroupBy.DAY else (0, 1)), unit
 
 
 def test_every_earlier_period_lasts_and_ends_before_the_present_one_ends() -> None:

@@ -40,7 +40,7 @@ def test_counts_are_those_of_recorded_events_by_type() -> None:
     summary = summarize(map(row_of, [*events, awarded]))
     assert dict(summary.by_type) == {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     assert (summary.visits, summary.purchases, summary.redemptions, summary.total_events) == (2, 2, 1, 7)
-    assert [(row.net, row.orders, row.average) for row in summary.revenue] == [(20, 2, Decimal(10))]
+    assert [(row.net, row.orders, row.average) for row in summary.revenue] == [(Decimal(20), 2, Decimal(10))]
 
 
 def test_summaries_of_parts_have_the_events_of_each_part() -> None:

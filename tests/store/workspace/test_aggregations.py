@@ -24,6 +24,7 @@ from app.domain.state.aggregations import (
     GroupBy,
     aggregate_groups,
 )
+from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.state.statistics import Period, period_of
 from app.domain.values.instants import EARLIEST, LATEST
 from tests.business import Business
@@ -130,5 +131,5 @@ async def test_greatest_groups_come_first_if_requested(business: Business) -> No
     aggregation = Aggregation(Function.SUM, AMOUNT, (GroupBy.PASS,))
     store = business.ctx.workspace.aggregations
     groups = await store.groups(EventQuery(currency="EUR"), aggregation, 10)
-    [greatest] = await store.groups(EventQuery(currency="EUR"), aggregation, 1, greatest_first=True)
+    [greatest] = await store.groups(EventQuery(currency="EUR"), aggregation, 1, Ranking(GroupOrder.VALUE))
     assert greatest.value == max(group.value for group in groups if group.value is not None)

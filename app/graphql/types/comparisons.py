@@ -7,7 +7,8 @@ from decimal import Decimal
 import strawberry
 
 from app.domain.insights.comparisons import Change, Comparison, change_between
-from app.graphql.types.enums import describe_enum
+
+from .enums import describe_enum
 
 describe_enum(
     Comparison,
