@@ -36,6 +36,7 @@ from app.commands.inbound.hooks import (
     update_inbound_hook,
 )
 from app.commands.inbound.reruns import discard_inbound_delivery, rerun_inbound_deliveries, rerun_waiting_delivery
+from app.commands.insights.customers import count_active
 from app.commands.insights.top_passes import rank_passes
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
@@ -75,7 +76,7 @@ from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rollups.levels import Level
-from app.domain.rollups.periods import COUNT
+from app.domain.rollups.periods import COUNT, bounds_of
 from app.domain.rollups.plans import Head, Period, plan_period
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.rules.rules import RuleStatus
@@ -554,6 +555,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
         await rank_passes(ctx, COUNT, after, before, 3)
         await store.pass_periods.ranked(COUNT, 2026, None, 3)
+    await count_active(ctx, *bounds_of(202601))
     await store.rollups.first_made_at(selection.to_ms)
     month = Period(Level.MONTH, Level.MONTH.start_ms(selection.to_ms))
     await store.rollup_heads.are_complete()

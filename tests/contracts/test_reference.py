@@ -133,6 +133,7 @@ INTERNAL = frozenset(
     app.commands.rewards.issuing.MAX_ISSUES
     app.store.workspace.reactions.MAX_UNREAD
     app.store.stages.messages.MAX_FOUND
+    app.commands.insights.sealed_customers.MAX_LOOKS
     app.store.cache.MAX_RANKINGS
     app.store.stages.pass_periods.MAX_DIRTY_READ
     app.store.stages.pass_periods.MAX_DOUBTED_READ

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.insights.customers import ActivePasses, count_active
+from app.commands.insights.customers import count_active
 from app.commands.insights.reading import read_rows
+from app.commands.insights.sealed_customers import ActivePasses
 from app.domain.insights.comparisons import Comparison, earlier_period
 from app.domain.insights.periods import Asked, split_period
 from app.domain.insights.summaries import MAX_SERIES_POINTS, Summary, summarize, summarize_each

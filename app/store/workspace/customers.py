@@ -38,8 +38,8 @@ class CustomerQueries(AggregationQueries):
         if docs and docs[0]["n"] > MAX_EVENTS_OF_CUSTOMERS:
             raise InvalidInput(
                 Code.LIMIT,
-                f"More than {MAX_EVENTS_OF_CUSTOMERS:,} events would be read to tell the customers apart. Ask for a "
-                "shorter time.",
+                f"More than {MAX_EVENTS_OF_CUSTOMERS:,} events would be read to tell the customers apart. Ask for whole "
+                "months or years, or for a shorter time.",
                 "input",
             )
         await self._charge(query)

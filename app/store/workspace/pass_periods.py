@@ -105,6 +105,26 @@ class PassPeriodReads(WorkspaceQueries):
         charge_counted(len(docs), examined=True)
         return {doc["_id"]: _state_from_doc(doc) for doc in docs if "created_at" in doc}
 
+    async def count_active(self, periods: Collection[int]) -> int:
+        """Return the number of passes with an event of the customer in one of these sealed months or years.
+
+        Index: {workspace, active}.
+        """
+        count = await self._passes.count_documents(self._in_workspace(active={"$in": sorted(periods)}))
+        charge_counted(count)
+        return count
+
+    async def count_new(self, first_month: int, last_month: int) -> int:
+        """Return the number of passes whose first sealed month with an event of the customer is one of a span.
+
+        Index: {workspace, first_active}.
+        """
+        count = await self._passes.count_documents(
+            self._in_workspace(first_active={"$gte": first_month, "$lt": last_month + 1})
+        )
+        charge_counted(count)
+        return count
+
     async def dirty(self, last_month: int) -> dict[str, PassState]:
         """Return the passes with a mark of a month up to the last one, or of all. Index: {workspace, dirty_from}.
 
