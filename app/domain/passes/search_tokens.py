@@ -38,6 +38,8 @@ PHONE_ENDINGS = (7, 6, 5, 4)
 """Numbers of last digits by which people name a telephone number."""
 INDEXED_LENGTHS = (2, 3, 4, 6, 8, 11, 15, 20, 30)
 """Lengths of the beginnings of tokens that a pass stores beside them."""
+RARE_LENGTH = 4
+"""Letters from which the beginning of a word is taken for a rare one. One with a digit is taken for rare, too."""
 _ONE_DIGIT_CODES = frozenset("17")
 _TWO_DIGIT_CODES = frozenset(
     "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 "
@@ -64,9 +66,19 @@ class Search:
 
     terms: tuple[tuple[Alternative, ...], ...] = ()
 
+    @property
+    def has_rare_word(self) -> bool:
+        """Whether few passes match one of the terms, as the beginnings of its words in the index suggest."""
+        return any(all(any(map(_is_rare, words)) for words in term) for term in self.terms)
+
     def matches(self, tokens: Sequence[str]) -> bool:
         """Return whether a pass with these tokens matches."""
         return all(any(_begin_all(words, tokens) for words in term) for term in self.terms)
+
+
+def _is_rare(word: str) -> bool:
+    start = indexed_beginning(word) or ""
+    return len(start) >= RARE_LENGTH or any(map(str.isdigit, start))
 
 
 def _begin_all(words: Alternative, tokens: Sequence[str]) -> bool:

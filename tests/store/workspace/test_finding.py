@@ -22,6 +22,7 @@ from app.domain.values.conditions import Condition, Operator
 from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
 from app.store.mongo.paging import PageRequest
+from app.store.mongo.queries import Doc
 from app.store.workspace import finding
 from app.store.workspace.finding import FindQueries
 from tests.business import Business
@@ -114,6 +115,8 @@ async def test_each_page_equals_its_part_of_the_sorted_scan(
     for _ in range(40):
         # With small limits, all ways to read a page are taken.
         monkeypatch.setattr(finding, "SMALL_SET", chance.choice([0, 20, 1_000]))
+        monkeypatch.setattr(finding, "SORTED_SET", chance.choice([0, 20, 1_000]))
+        monkeypatch.setattr(finding, "FIRST_LOOK", chance.choice([1, 20, 1_000]))
         monkeypatch.setattr(store, "max_examined", chance.choice([60, 20_000]))
         names = [name for name in PARTS if chance.random() < 2 / len(PARTS)]
         parts = {name.strip(): PARTS[name] for name in names}
@@ -196,6 +199,30 @@ async def test_rare_word_of_a_search_decides_how_many_passes_are_examined(
     query = PassQuery(search=parse_search("rare-"))
     page = await business.ctx.workspace.finding.page(query, PageRequest(50), PassOrder(), NOW_MS)
     assert (len(page.items), examined) == (3, [3])
+
+
+async def test_page_that_the_newest_passes_fill_counts_nothing(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded servers count all passes of a frequent condition. A word with four letters or a digit is not frequent."""
+    cards = await store_passes(business, random.Random(5), 40)
+    frequent = [replace(card, id=new_id("pass"), external_id=f"frequent-{n}") for n, card in enumerate(cards)]
+    await business.ctx.workspace.passes.insert(frequent)
+    counted: list[object] = []
+    count = FindQueries._count_set
+
+    async def note(store: FindQueries, most: int, part: Doc) -> int:
+        counted.append(part)
+        return await count(store, most, part)
+
+    monkeypatch.setattr(FindQueries, "_count_set", note)
+    for text, parts in (("fre", []), ("freq", [{"tokens": "freq"}])):
+        page = await business.ctx.workspace.finding.page(
+            PassQuery(search=parse_search(text)), PageRequest(5), PassOrder(), NOW_MS
+        )
+        assert len(page.items) == 5
+        assert page.has_more
+        assert counted == parts
 
 
 async def test_too_many_passes_to_examine_are_refused_with_advice(
