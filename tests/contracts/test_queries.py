@@ -545,6 +545,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         assert await store.rollups.count_by_hour(selection, span, 1_000)
         await store.customers.active(query)
         await store.moments.read_moments(query, lambda _: None, 10_000, spend_in="USD")
+        await store.moments.acted_before(["pass_none"], query.types, EARLIEST)
     await store.customers.active_before(["pass_none"], EARLIEST)
     for amount in (1, 2):
         await business.record({"pass_external_id": "39", "amount": amount, "occurred_at": await ctx.now()})

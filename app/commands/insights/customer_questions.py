@@ -15,7 +15,11 @@ from app.domain.insights.funnels import Funnel, FunnelStep
 from app.domain.insights.moments import MAX_MOMENTS, Moment
 from app.domain.insights.retention import Cohort, Cohorts, CohortUnit
 from app.domain.insights.returns import ActiveDays, ReturnRate
+from app.domain.rollups.selections import Freshness
 from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
+from app.store.workspace.rollups import Waiting
+
+from .freshness import look_for_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,45 +43,55 @@ class Span:
         return to_ms(EARLIEST) if self.from_ms is None else self.from_ms
 
 
-async def find_return_rate(ctx: Context, span: Span, types: Sequence[str], within_days: Sequence[int]) -> ReturnRate:
+async def find_return_rate(
+    ctx: Context, span: Span, types: Sequence[str], within_days: Sequence[int]
+) -> tuple[ReturnRate, Freshness]:
     """Return how many customers came again. Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat."""
     active_days = ActiveDays(types, span.zone, from_ms=span.start_ms, to_ms=span.to_ms)
     # A local day may have 25 hours, so the last day within reach ends later.
     query = span.query(types, more_days=max(within_days) + 2)
-    await ctx.workspace.moments.read_moments(query, active_days.add, MAX_MOMENTS)
-    return await asyncio.to_thread(active_days.answer, within_days, span.now_ms)
+    missing = await look_for_missing(ctx, to_ms(query.occurred_before or LATEST))
+    read = await ctx.workspace.moments.read_moments(query, active_days.add, MAX_MOMENTS)
+    answer = await asyncio.to_thread(active_days.answer, within_days, span.now_ms)
+    return answer, missing.freshness(read.waiting)
 
 
 async def find_cohorts(
     ctx: Context, span: Span, unit: CohortUnit, types: Sequence[str], currency: str
-) -> tuple[Cohort, ...]:
+) -> tuple[tuple[Cohort, ...], Freshness]:
     """Return the cohorts of new customers. Raises InvalidInput (LIMIT) beyond 200,000 events or 200 periods.
 
-    The events before the span are read, too: they tell who is no new customer. Safe to repeat.
+    Who acted before the span is no new customer: the store looks for earlier events of the customers. Safe to repeat.
     """
     profile = await ctx.profile()
     cohorts = Cohorts(unit, types, currency, zone=span.zone, week_start=profile.week_start)
-    query = replace(span.query(types), occurred_after=None)
-    await ctx.workspace.moments.read_moments(query, cohorts.add, MAX_MOMENTS, spend_in=currency)
-    return await asyncio.to_thread(cohorts.answer, span.from_ms, span.to_ms, "input", "from")
+    missing = await look_for_missing(ctx, span.to_ms)
+    read = await ctx.workspace.moments.read_moments(span.query(types), cohorts.add, MAX_MOMENTS, spend_in=currency)
+    not_new: set[str] = set()
+    if span.from_ms is not None:
+        not_new = await ctx.workspace.moments.acted_before(cohorts.active, types, from_ms(span.from_ms))
+    answer = partial(cohorts.answer, span.from_ms, span.to_ms, "input", "from", not_new=not_new)
+    return await asyncio.to_thread(answer), missing.freshness(read.waiting)
 
 
 async def find_customer_values(
     ctx: Context, span: Span, types: Sequence[str], currency: str, quantiles: int
-) -> tuple[Thresholds, tuple[Cell, ...]]:
+) -> tuple[Thresholds, tuple[Cell, ...], Freshness]:
     """Return the cells of recency, frequency and monetary value, of events of `types`; of orders if it is empty.
 
     Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat.
     """
     types = types or ORDER_TYPES
     values = CustomerValues(types, currency)
-    await ctx.workspace.moments.read_moments(span.query(types), values.add, MAX_MOMENTS, spend_in=currency)
-    return await asyncio.to_thread(values.answer, quantiles)
+    missing = await look_for_missing(ctx, span.to_ms)
+    read = await ctx.workspace.moments.read_moments(span.query(types), values.add, MAX_MOMENTS, spend_in=currency)
+    thresholds, cells = await asyncio.to_thread(values.answer, quantiles)
+    return thresholds, cells, missing.freshness(read.waiting)
 
 
 async def find_funnel(
     ctx: Context, span: Span, steps: Sequence[EventQuery | None], within_days: int
-) -> tuple[FunnelStep, ...]:
+) -> tuple[tuple[FunnelStep, ...], Freshness]:
     """Return how many customers took each step. A step that is None matches no event.
 
     Raises InvalidInput (LIMIT) if more than 200,000 events match all steps together. Safe to repeat.
@@ -87,16 +101,18 @@ async def find_funnel(
     def take(step: int, types: Sequence[str], moments: Sequence[Moment]) -> None:
         funnel.add(step, (moment for moment in moments if moment.is_activity(types)))
 
-    count = 0
+    # An event exactly so many days after a start is in time, and the bound of the query is exclusive.
+    first, later = span.query(), span.query(more_days=within_days + 1)
+    missing = await look_for_missing(ctx, to_ms(later.occurred_before or LATEST))
+    count, waiting = 0, Waiting()
     for number, step in enumerate(steps):
         if step is None:
             continue
-        # An event exactly so many days after a start is in time, and the bound of the query is exclusive.
-        time = span.query(more_days=0 if number == 0 else within_days + 1)
-        query = _within(step, time)
+        query = _within(step, later if number else first)
         taken = partial(take, number, step.types)
-        count += await ctx.workspace.moments.read_moments(query, taken, MAX_MOMENTS - count)
-    return await asyncio.to_thread(funnel.answer)
+        read = await ctx.workspace.moments.read_moments(query, taken, MAX_MOMENTS - count)
+        count, waiting = count + read.number, waiting | read.waiting
+    return await asyncio.to_thread(funnel.answer), missing.freshness(waiting)
 
 
 def _within(step: EventQuery, time: EventQuery) -> EventQuery:

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput
 from app.domain.rollups.plans import PeriodPlan, plan_period
-from app.domain.rollups.selections import Freshness, Plan, Reading, Selection
-from app.domain.values.instants import format_instant, from_ms, to_ms
+from app.domain.rollups.selections import Plan, Reading, Selection
+from app.domain.values.instants import format_instant, from_ms
 
+from .freshness import look_for_missing
 from .sealed import MAX_EVENTS, SealedRows, read_sealed
 
 BY_SECONDS = "In this period, the clocks of the time zone differ from UTC by no whole quarters of an hour."
@@ -28,10 +29,7 @@ async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, stron
     sealed, the latest of these hours are left out; with `strong`, InvalidInput is raised instead. Raises OperationTooLarge
     or Throttled if reading costs the running operation too much. Raises Unavailable; safe to repeat.
     """
-    now_ms = to_ms(await ctx.now())
-    # Read what waits before the events: a removal or a made event that is finished in between is then reported.
-    removals = await ctx.workspace.removals.pending()
-    made_at = await ctx.workspace.rollups.first_made_at(selection.to_ms)
+    missing = await look_for_missing(ctx, selection.to_ms)
     planned = await _plan(ctx, selection, zone)
     if isinstance(planned, PeriodPlan):
         sealed = await read_sealed(ctx, planned)
@@ -45,15 +43,7 @@ async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, stron
         plan = Plan(reason=planned)
     if strong and left_out_ms is not None:
         raise _too_many(left_out_ms)
-    missing_from = [each for each in (removals.oldest_at, waiting.oldest_at, made_at) if each is not None]
-    through_ms = min([now_ms, *(to_ms(each) - 1 for each in missing_from)])
-    number = removals.number + waiting.number
-    freshness = Freshness(
-        now_ms,
-        through_ms if left_out_ms is None else min(through_ms, left_out_ms),
-        pending_events=number,
-        exact=not number and made_at is None and left_out_ms is None and is_stable,
-    )
+    freshness = missing.freshness(waiting, left_out_ms=left_out_ms, is_stable=is_stable)
     return Reading(rows, freshness, plan)
 
 

@@ -52,7 +52,7 @@ class Cohort:
 class Cohorts:
     """Customers by their first period, in the calendar of a zone. `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
 
-    Give it all moments before `to_ms`: those before the question's `from` tell who is no new customer.
+    Give it the moments of the period. `answer` leaves out the customers who acted before it.
     """
 
     def __init__(
@@ -76,8 +76,15 @@ class Cohorts:
                 spent = self._spend.setdefault(pass_id, {})
                 spent[first] = add_exactly(spent.get(first, ZERO), spend)
 
-    def answer(self, from_ms: int | None, to_ms: int, *path: str) -> tuple[Cohort, ...]:
+    @property
+    def active(self) -> Collection[str]:
+        """The passes with an activity."""
+        return self._first_ms.keys()
+
+    def answer(self, from_ms: int | None, to_ms: int, *path: str, not_new: Collection[str] = ()) -> tuple[Cohort, ...]:
         """Return the cohorts of the customers who first acted in [from_ms, to_ms), by their start.
+
+        `not_new` are the passes that acted before `from_ms`.
 
         The first cohort is that of `from_ms`, or the earliest one for None. Raises InvalidInput with the code LIMIT if there
         are more than 200 periods.
@@ -89,7 +96,7 @@ class Cohorts:
         numbers = {period.first: number for number, period in enumerate(periods)}
         members: list[list[str]] = [[] for _ in periods]
         for pass_id, first_ms in self._first_ms.items():
-            if first_ms >= start_ms:
+            if pass_id not in not_new:
                 members[numbers[self._calendar.period_at(self._unit, first_ms).first]].append(pass_id)
         return tuple(self._cohort(periods[number:], pass_ids) for number, pass_ids in enumerate(members))
 

@@ -13,10 +13,10 @@ from app.domain.insights import customer_values as domain
 from app.domain.insights.customer_values import ORDER_TYPES, check_quantiles, criteria_of, input_of
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
-from app.graphql.types.freshness import Freshness
+from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.scalars import JSON
 
-from .spans import CURRENCY, CustomerPeriodInput, parse_span, parse_types
+from .spans import CURRENCY, CustomerPeriodInput, note_events_read, parse_span, parse_types
 
 
 @strawberry.input
@@ -85,7 +85,10 @@ async def recency_frequency_monetary(
     types = parse_types(input.types) or list(ORDER_TYPES)
     asked = await parse_span(info, input)
     currency, span = asked.currency(input.currency), asked.span
-    thresholds, cells = await find_customer_values(info.context.commands, span, types, currency, input.quantiles)
+    thresholds, cells, freshness = await find_customer_values(
+        info.context.commands, span, types, currency, input.quantiles
+    )
+    note_events_read(info, "recencyFrequencyMonetary")
 
     def cell_of(cell: domain.Cell) -> CustomerCell:
         criteria = criteria_of(cell.scores, thresholds, types, currency, span_ms=(span.from_ms, span.to_ms))
@@ -106,5 +109,5 @@ async def recency_frequency_monetary(
             monetary=list(thresholds.monetary),
         ),
         currency=currency,
-        freshness=asked.freshness,
+        freshness=freshness_of(freshness),
     )

@@ -15,9 +15,9 @@ from app.domain.insights.funnels import MAX_FUNNEL_STEPS, MIN_FUNNEL_STEPS
 from app.domain.insights.returns import check_within_days
 from app.graphql.context import Info
 from app.graphql.types.filters import EventFilter, parse_event_filter
-from app.graphql.types.freshness import Freshness
+from app.graphql.types.freshness import Freshness, freshness_of
 
-from .spans import CustomerPeriodInput, parse_span
+from .spans import CustomerPeriodInput, note_events_read, parse_span
 
 
 @strawberry.input
@@ -70,10 +70,11 @@ async def funnel(
     check_within_days(input.within_days, "input", "withinDays")
     steps = [await _parse_step(info, step, str(number)) for number, step in enumerate(input.steps)]
     asked = await parse_span(info, input)
-    found = await find_funnel(info.context.commands, asked.span, steps, input.within_days)
+    found, freshness = await find_funnel(info.context.commands, asked.span, steps, input.within_days)
+    note_events_read(info, "funnel")
     return FunnelResult(
         steps=[FunnelStep(passes=each.passes, rate=each.rate, median_seconds=each.median_seconds) for each in found],
-        freshness=asked.freshness,
+        freshness=freshness_of(freshness),
     )
 
 

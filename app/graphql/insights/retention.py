@@ -13,10 +13,10 @@ from app.domain.insights.retention import CohortUnit
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.freshness import Freshness
+from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.scalars import RawDateTime
 
-from .spans import CURRENCY, TYPES, CustomerPeriodInput, parse_span, parse_types
+from .spans import CURRENCY, TYPES, CustomerPeriodInput, note_events_read, parse_span, parse_types
 
 describe_enum(
     CohortUnit,
@@ -90,13 +90,13 @@ async def retention(
 ) -> Retention:
     """Compute how many new customers of each month or week come again in the months or weeks after it.
 
-    The events before `from` are read, too: they tell who is no new customer. At most 200,000 events are read; with more,
-    the query fails with advice.
+    Who acted before `from` is no new customer. At most 200,000 events are read; with more, the query fails with advice.
     """
     types = parse_types(input.types)
     asked = await parse_span(info, input)
     currency = asked.currency(input.currency)
-    found = await find_cohorts(info.context.commands, asked.span, input.cohort, types, currency)
+    found, freshness = await find_cohorts(info.context.commands, asked.span, input.cohort, types, currency)
+    note_events_read(info, "retention")
     return Retention(
         cohorts=[
             Cohort(
@@ -108,5 +108,5 @@ async def retention(
         ],
         currency=currency,
         timezone=asked.span.zone.key,
-        freshness=asked.freshness,
+        freshness=freshness_of(freshness),
     )

@@ -10,9 +10,9 @@ import strawberry
 from app.commands.insights.customer_questions import find_return_rate
 from app.domain.insights.returns import parse_within_days
 from app.graphql.context import Info
-from app.graphql.types.freshness import Freshness
+from app.graphql.types.freshness import Freshness, freshness_of
 
-from .spans import TYPES, CustomerPeriodInput, parse_span, parse_types
+from .spans import TYPES, CustomerPeriodInput, note_events_read, parse_span, parse_types
 
 
 @strawberry.input
@@ -79,7 +79,8 @@ async def return_rate(
     within_days = parse_within_days(input.within_days, "input", "withinDays")
     types = parse_types(input.types)
     asked = await parse_span(info, input)
-    found = await find_return_rate(info.context.commands, asked.span, types, within_days)
+    found, freshness = await find_return_rate(info.context.commands, asked.span, types, within_days)
+    note_events_read(info, "returnRate")
     return ReturnRate(
         customers=found.customers,
         returned=[
@@ -88,5 +89,5 @@ async def return_rate(
         ],
         median_days_between=found.median_days,
         distribution=[DaysBetween(days=days, count=count) for days, count in found.distribution],
-        freshness=asked.freshness,
+        freshness=freshness_of(freshness),
     )

@@ -10,14 +10,15 @@ import strawberry
 from app.commands.insights.customer_questions import Span
 from app.domain.errors import Code, InvalidInput
 from app.domain.insights.periods import MAX_PERIOD_DAYS, Asked, check_length
+from app.domain.rollups.selections import Plan
 from app.domain.values.currencies import parse_currency
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.domain.workspaces import WorkspaceProfile
 from app.graphql.context import Info
 from app.graphql.passes.statistics import parse_time, zone_of
+from app.graphql.plans import note_plan
 from app.graphql.types.filters import parse_each
-from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.scalars import RawDateTime
 
 from .periods import PeriodInput, parse_period
@@ -48,11 +49,10 @@ class CustomerPeriodInput(PeriodInput):
 
 @dataclass(frozen=True, slots=True)
 class SpanAsked:
-    """Checked period of a question, the profile of the workspace, and how current the answer is."""
+    """Checked period of a question, and the profile of the workspace."""
 
     span: Span
     profile: WorkspaceProfile
-    freshness: Freshness
 
     def currency(self, sent: str | None) -> str:
         """Return the currency that a question names, or else that of the workspace. Raises InvalidInput."""
@@ -60,10 +60,7 @@ class SpanAsked:
 
 
 async def parse_span(info: Info, input: CustomerPeriodInput) -> SpanAsked:
-    """Return the period of a question. Without an end, it ends with the present millisecond. Raises InvalidInput.
-
-    Call it before the events are read: a removal that finishes in between is then reported as pending.
-    """
+    """Return the period of a question. Without an end, it ends with the present millisecond. Raises InvalidInput."""
     profile = await info.context.commands.profile()
     now = await info.context.commands.now()
     if input.month is not None or (input.period is not None and input.period.all_time is not True):
@@ -71,7 +68,7 @@ async def parse_span(info: Info, input: CustomerPeriodInput) -> SpanAsked:
         span = Span(asked.from_ms, asked.to_ms, asked.zone, now_ms=to_ms(now))
     else:
         span = await _parse_bounds(info, input, zone_of(input.timezone, profile, "input"), to_ms(now))
-    return SpanAsked(span, profile, await read_freshness(info, now))
+    return SpanAsked(span, profile)
 
 
 async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, now_ms: int) -> Span:
@@ -89,3 +86,10 @@ async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, 
 def parse_types(types: list[str] | None) -> list[str]:
     """Return the types that a question names; none for None. Raises InvalidInput."""
     return parse_each(types, parse_text, "input", "types")
+
+
+def note_events_read(info: Info, field: str) -> None:
+    """Note in the plan of the operation that the answer of a field was computed from events."""
+    note_plan(
+        info.context, field, Plan(reason="What single customers did one after the other is read from their events.")
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
 
@@ -11,19 +13,33 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import CHECKOUT_DIFFERENCES, INTERNAL_TYPES, RULE_CHANNEL, Category
 from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.insights.moments import Moment
-from app.domain.values.instants import to_ms
-from app.store.codecs.guards import is_declined
+from app.domain.values.instants import EARLIEST, to_ms
+from app.store.codecs.guards import NOT_DECLINED, is_declined
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
-from app.store.mongo.queries import Doc
+from app.store.mongo.queries import Doc, in_chunks
 from app.store.mongo.usage import charge
 
+from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
+from .rollups import WAITS, Waiting
 
 MOMENTS_PER_READ = 5_000
 """Events that one part has, so that the API does not hold all documents of a question at once."""
-_FIELDS = ("pass", "occurred_at", "type", "category", "currency", "amount", "step", "outcome.status", "origin.channel")
+_FIELDS = (
+    "pass", "occurred_at", "type", "category", "currency", "amount", "step", "outcome.status", "origin.channel",
+    "pend", "moved.told", "guard", "correction_of", "recorded_at",
+)  # fmt: skip
 _PROJECTION = dict.fromkeys(_FIELDS, 1)
+NOT_MADE: Doc = {"origin.channel": {"$ne": RULE_CHANNEL}, "type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}}
+"""Filter of events that no walk made. It belongs behind the part of a query that an index serves."""
+
+
+class MomentsRead(NamedTuple):
+    """Number of events that matched, and those of them that were left out because they count nowhere yet."""
+
+    number: int
+    waiting: Waiting
 
 
 class MomentQueries(EventQueries):
@@ -36,8 +52,10 @@ class MomentQueries(EventQueries):
         max_events: int,
         *,
         spend_in: str | None = None,
-    ) -> int:
-        """Give `take` the matching events that count, in parts and in no order, and return their number.
+    ) -> MomentsRead:
+        """Give `take` the matching events that count, in parts and in no order, and return what matched.
+
+        Events of parked passes, and those that wait for a decision, are left out.
 
         With `spend_in`, transactions in that currency match, too, whatever their types. Raises InvalidInput with the code
         LIMIT if more than `max_events` match. Index as for `page`: {workspace, type, occurred_at, _id} with one type, else
@@ -57,7 +75,7 @@ class MomentQueries(EventQueries):
             cursor = self._collection.aggregate(stages, batchSize=MOMENTS_PER_READ)
         else:
             cursor = self._collection.find(indexed, _PROJECTION, limit=max_events + 1, batch_size=MOMENTS_PER_READ)
-        count = 0
+        count, waiting = 0, Waiting()
         while docs := await cursor.to_list(MOMENTS_PER_READ):
             count += len(docs)
             if count > max_events:
@@ -65,8 +83,42 @@ class MomentQueries(EventQueries):
                 raise InvalidInput(Code.LIMIT, message, "input", "from")
             if not has_unindexed_filter:
                 await charge(len(docs))
-            take([_moment_from_doc(doc) for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)])
-        return count
+            counted = [doc for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)]
+            for doc in filter(_waits, counted):
+                waiting |= Waiting(1, doc["recorded_at"])
+            take([_moment_from_doc(doc) for doc in counted if not _waits(doc)])
+        return MomentsRead(count, waiting)
+
+    async def acted_before(self, pass_ids: Collection[str], types: Sequence[str], before: datetime) -> set[str]:
+        """Return those of the passes that acted before an instant: by an event of `types`, or by any that no walk made.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
+
+        acts: list[Doc] = [{"type": {"$in": list(types)}}] if types else [NOT_MADE]
+        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED, *acts]
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": EARLIEST, "$lt": before}})
+            await charge_examined(self._collection, indexed)
+            stages = [
+                {"$match": indexed},
+                {"$match": {"$and": conditions}},
+                {"$group": {"_id": {"pass": "$pass", "waits": WAITS}}},
+            ]
+            return await self._collection.aggregate(stages).to_list(None)
+
+        docs = await in_chunks(find_chunk, sorted(pass_ids), min(self._in_chunk, PASSES_PER_READ))
+        return {doc["_id"]["pass"] for doc in docs if not doc["_id"]["waits"]}
+
+
+def _waits(doc: Doc) -> bool:
+    """Return whether an event counts in no row yet, as `RollupQueries` decides it in the store."""
+    slot = doc.get("pend")
+    if slot is None or slot < 0:
+        return slot is not None
+    is_new = not doc.get("moved", {}).get("told", False) and "outcome" not in doc
+    return is_new and ("guard" in doc or "correction_of" in doc)
 
 
 def _moment_from_doc(doc: Doc) -> Moment:

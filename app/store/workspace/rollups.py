@@ -54,7 +54,7 @@ def _exists(field: str) -> Doc:
     return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
 
 
-_WAITS: Doc = {
+WAITS: Doc = {
     "$and": [
         _exists("pend"),
         {
@@ -202,7 +202,7 @@ class RollupQueries(EventQueries):
         return self._where(query), indexed_by(query)
 
     async def _group(self, matching: Sequence[Doc], cell: Any) -> list[Doc]:
-        key = {**_KEY, "waits": _WAITS, **({} if cell is None else {"at": cell})}
+        key = {**_KEY, "waits": WAITS, **({} if cell is None else {"at": cell})}
         stages = [
             *matching,
             {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}},

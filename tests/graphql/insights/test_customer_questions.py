@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -98,6 +99,9 @@ async def test_questions_about_customers_answer_exactly_after_a_merge_and_an_era
         (1, "1.000000", "3600"),
         (1, "1.000000", "82800"),
     ]
+    asked = {"query": FUNNEL, "variables": {"input": {"steps": steps}}, "extensions": {"explain": True}}
+    [plan] = (await shop.post(json.dumps(asked))).json()["extensions"]["plan"]
+    assert (plan["field"], plan["source"]) == ("funnel", "EVENTS")
     nobody = [{"passExternalId": "nobody"}, {}]
     found = (await shop.fetch_data(FUNNEL, input={"steps": nobody}))["funnel"]
     assert [s["passes"] for s in found["steps"]] == [0, 0]

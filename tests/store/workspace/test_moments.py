@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,8 +12,11 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Category
 from app.domain.insights.moments import Moment
+from app.domain.values.instants import LATEST
 from app.resources import Resources
 from app.store.workspace import moments
+from app.store.workspace.moments import MomentsRead
+from app.store.workspace.rollups import Waiting
 from tests.business import Business, open_business
 
 
@@ -29,8 +33,8 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 async def read(business: Business, query: EventQuery, max_events: int = 100, **options: str) -> list[Moment]:
     found: list[Moment] = []
-    count = await business.ctx.workspace.moments.read_moments(query, found.extend, max_events, **options)
-    assert count == len(found)
+    answer = await business.ctx.workspace.moments.read_moments(query, found.extend, max_events, **options)
+    assert answer == MomentsRead(len(found), Waiting())
     return sorted(found, key=lambda each: each.order)
 
 
@@ -67,3 +71,29 @@ async def test_more_events_than_a_question_reads_are_refused_with_advice(busines
     with pytest.raises(InvalidInput) as refused:
         await read(business, EventQuery(), 5)
     assert refused.value.problems[0].code is Code.LIMIT
+
+
+async def test_events_that_wait_for_a_decision_are_left_out_and_counted(business: Business) -> None:
+    await business.run_worker()
+    purchase = next(each for each in await read(business, EventQuery()) if each.amount == 4)
+    await business.record({"type": "refund", "amount": "1", "correction_of": purchase.id})
+    store, found = business.ctx.workspace.moments, list[Moment]()
+    answer = await store.read_moments(EventQuery(types=("refund",)), found.extend, 100)
+    assert (answer.number, answer.waiting.number, found) == (1, 1, [])
+    assert answer.waiting.oldest_at == await business.ctx.now()
+    assert await store.acted_before([purchase.pass_id], ["refund"], LATEST) == set()
+    await business.run_worker()
+    assert [each.amount for each in await read(business, EventQuery(types=("refund",)))] == [1]
+    assert await store.acted_before([purchase.pass_id], ["refund"], LATEST) == {purchase.pass_id}
+
+
+async def test_passes_that_acted_before_an_instant_are_found_by_type(business: Business) -> None:
+    store = business.ctx.workspace.moments
+    [visit] = await read(business, EventQuery(types=("visit",)))
+    ids = [visit.pass_id, "pass_none"]
+    before = {"purchase": datetime(2024, 3, 1, 10, tzinfo=UTC), "visit": datetime(2025, 4, 1, 10, tzinfo=UTC)}
+    for kind, at in before.items():
+        assert await store.acted_before(ids, [kind], at) == set()
+        assert await store.acted_before(ids, [kind], at + timedelta(milliseconds=1)) == {visit.pass_id}
+    assert await store.acted_before(ids, [], before["visit"]) == {visit.pass_id}
+    assert await store.acted_before(ids, [], before["purchase"]) == set()

@@ -1,0 +1,52 @@
+"""Freshness of an answer: what was recorded or requested before the events were read, and does not count in them yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.commands.context import Context
+from app.domain.rollups.selections import Freshness
+from app.domain.values.instants import to_ms
+from app.store.workspace.removals import PendingRemovals
+from app.store.workspace.rollups import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What waited before the events of an answer were read.
+
+    - `now_ms`: instant of the question.
+    - `removals`: removals, erasures and merges that were requested.
+    - `made_at`: earliest instant of an event that a walk made and that is not stored yet; None without one.
+    """
+
+    now_ms: int
+    removals: PendingRemovals
+    made_at: datetime | None
+
+    def freshness(self, waiting: Waiting, *, left_out_ms: int | None = None, is_stable: bool = True) -> Freshness:
+        """Return the freshness of the answer. `waiting` are the events that the read has left out.
+
+        `left_out_ms` is the first instant that the answer leaves out. With `is_stable` false, it may be of several instants.
+        """
+        missing_from = [self.removals.oldest_at, waiting.oldest_at, self.made_at]
+        through_ms = min([self.now_ms, *(to_ms(each) - 1 for each in missing_from if each is not None)])
+        number = self.removals.number + waiting.number
+        return Freshness(
+            self.now_ms,
+            through_ms if left_out_ms is None else min(through_ms, left_out_ms),
+            pending_events=number,
+            exact=not number and self.made_at is None and left_out_ms is None and is_stable,
+        )
+
+
+async def look_for_missing(ctx: Context, end_ms: int) -> Missing:
+    """Return what waits before the instant at which a question ends.
+
+    Call it before the events are read: a removal or a made event that is finished in between is then reported as missing.
+    Raises Unavailable; safe to repeat.
+    """
+    now = await ctx.now()
+    removals = await ctx.workspace.removals.pending()
+    return Missing(to_ms(now), removals, await ctx.workspace.rollups.first_made_at(end_ms))
