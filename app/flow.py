@@ -166,6 +166,14 @@ FLOW = (
         wakes=(),
     ),
     Stage(
+        name="seal",
+        module="workers.stages.seal",
+        key="workspace",
+        reads=("rollup_heads", "rollups", "events"),
+        writes=("rollup_heads", "rollups"),
+        wakes=(),
+    ),
+    Stage(
         name="import",
         module="app.commands.jobs.imports",
         key="request",

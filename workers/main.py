@@ -47,6 +47,7 @@ from workers.stages.restock import restock
 from workers.stages.retain import retain
 from workers.stages.run_job import jobs
 from workers.stages.schedule import schedule
+from workers.stages.seal import seal
 from workers.stages.seal_passes import seal_passes
 from workers.stages.send import send
 
@@ -68,6 +69,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "restock": restock,
     "retain": retain,
     "seal_passes": seal_passes,
+    "seal": seal,
     "publish": publish,
     "deliver": deliver,
     "react": react,

@@ -24,6 +24,7 @@ from workers.stages.merge import complete_decided
 from workers.stages.restock import MIN_AGE_MS
 
 from .diagnostics import STORE_INTERVAL_SECONDS
+from .rollup_looks import RollupLooks
 from .seal_looks import SealLooks
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .timers import DueTimers, ReaderTimers
@@ -63,6 +64,7 @@ class Sweep:
         self.due_timers = DueTimers(worker, stages["due"])
         self._reader_timers = ReaderTimers(worker)
         self._seal_looks = SealLooks(worker, stages["seal_passes"])
+        self._rollup_looks = RollupLooks(worker, stages)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._next_retain = self._next_restock = self._next_overdue = 0.0
@@ -91,6 +93,8 @@ class Sweep:
             self.restock,
             self.retain,
             self._seal_looks.seal_passes,
+            self._rollup_looks.look,
+            self._rollup_looks.drop_contents,
             self.store_diagnostics,
             self.start_jobs,
             self.help_others,

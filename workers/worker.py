@@ -8,7 +8,6 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,7 @@ from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 from app.store.stages.restock import RestockQueries
 from app.store.stages.rollup_marks import RollupMarkQueries
+from app.store.stages.rollups import SealQueries
 from app.store.stages.scheduled_edits import ScheduledEditLooks
 from app.store.stages.superseded import SupersededQueries
 from app.templates.rendering import LiquidTexts
@@ -43,6 +43,8 @@ from .diagnostics import RuleDiagnostics
 from .laps import Lap
 from .looks import Looks
 from .pauses import Pauses
+from .round_writes import RoundWrites, writes_of_round
+from .seals import Seals
 from .sharing import Sharing
 
 log = logging.getLogger(__name__)
@@ -55,24 +57,6 @@ REST_SECONDS = 1.0
 """The time for which a worker leaves a key alone after another one was faster twice in a row."""
 LOST_NOTE_SECONDS = 60.0
 """The time for which a worker remembers that it lost a round. Two lost rounds further apart are not in a row."""
-LOST_SHARE = 4
-"""A round counts as lost if another worker was faster at one of so many writes, or more."""
-
-
-@dataclass
-class RoundWrites:
-    """Compare-and-sets that one round sent, and those that another worker's write made void."""
-
-    sent: int = 0
-    lost: int = 0
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether another worker does the same work."""
-        return self.lost * LOST_SHARE >= self.sent > 0
-
-
-_writes: ContextVar[RoundWrites] = ContextVar("_writes")
 
 
 @dataclass
@@ -94,6 +78,7 @@ class Worker:
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
     restock_queries: RestockQueries
+    seal_queries: SealQueries
     superseded_queries: SupersededQueries
     scheduled_edit_looks: ScheduledEditLooks
     definitions: dict[str, Definitions] = field(default_factory=dict)
@@ -141,6 +126,8 @@ class Worker:
     """The event that wakes the run of react in a workspace, by workspace id."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """Background tasks. asyncio keeps only weak references to tasks, so they are kept here until they end."""
+    seals: Seals = field(default_factory=Seals)
+    """The workspaces with dirty hours, and when this worker looks at them."""
     looks: Looks = field(default_factory=Looks)
     """The workspaces of which the next rounds of the fold read pending events, on a sharded store."""
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -152,6 +139,7 @@ class Worker:
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
     def __post_init__(self) -> None:
+        self.rollup_marks.note_marked = self.seals.note_marked
         self.diagnostics = RuleDiagnostics(self.resources.db, self.id)
         self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db), running=lambda: self._running)
 
@@ -175,6 +163,7 @@ class Worker:
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
             restock_queries=RestockQueries(db),
+            seal_queries=SealQueries(db, in_chunk, is_sharded=is_sharded),
             superseded_queries=SupersededQueries(db, in_chunk),
             scheduled_edit_looks=ScheduledEditLooks(db),
         )
@@ -272,13 +261,13 @@ class Worker:
     async def _run_round(self, running: tuple[str, str], once: Callable[[], Awaitable[bool]]) -> bool:
         """Run one round and return whether another follows at once."""
         writes = RoundWrites()
-        token = _writes.set(writes)
+        token = writes_of_round.set(writes)
         try:
             # On a sharded store, a pass and its events may lie on two shards.
             with reading_in_order() if self.resources.is_sharded else contextlib.nullcontext():
                 has_more = await once()
         finally:
-            _writes.reset(token)
+            writes_of_round.reset(token)
             self.progressed_at = time.monotonic()
         was_lost_before = self._lost_at.pop(running, None) is not None
         if not writes.is_lost:
@@ -321,7 +310,7 @@ class Worker:
 
     def count_writes(self, sent: int, lost: int) -> None:
         """Count compare-and-sets that the present round sent and lost to other workers. Does nothing outside a round."""
-        writes = _writes.get(None)
+        writes = writes_of_round.get(None)
         if writes is not None:
             writes.sent += sent
             writes.lost += lost
@@ -329,6 +318,10 @@ class Worker:
     def is_running(self, stage: str, key: str) -> bool:
         """Return whether `run_alone` runs the stage for the key now."""
         return (stage, key) in self._running
+
+    def is_stage_running(self, stage: str) -> bool:
+        """Return whether `run_alone` runs the stage for any key now."""
+        return any(name == stage for name, _ in self._running)
 
     def start_task(self, run: Coroutine[Any, Any, None]) -> None:
         """Start a background task and keep a reference to it until it ends."""

@@ -27,6 +27,7 @@ from .migrate import migrate
 from .parked import parked
 from .reports.report import report
 from .restored import restored
+from .rollups import rollups
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 from .truncate import truncate
@@ -78,6 +79,7 @@ main.add_command(migrate)
 main.add_command(restored)
 main.add_command(check)
 main.add_command(parked)
+main.add_command(rollups)
 main.add_command(truncate)
 main.add_command(demo)
 main.add_command(import_)

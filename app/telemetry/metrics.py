@@ -100,6 +100,12 @@ TRANSITIONS = Counter(
     ("direction",),
     registry=REGISTRY,
 )
+SEALED = Counter(
+    "punchcard_rollups_sealed",
+    "Rollups that became valid, by level: hour, day or month.",
+    ("level",),
+    registry=REGISTRY,
+)
 PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the activity log.", registry=REGISTRY)
 MESSAGES = Counter(
     "punchcard_messages",

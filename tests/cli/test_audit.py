@@ -24,6 +24,7 @@ AUDITED = {
     "parked": ("retryParkedEffects", "parked"),
     "truncate": ("truncate", "truncate"),
     "restored": ("restored", "restored"),
+    "rollups": ("rollups", "rollups"),
     "workspace create": ("createWorkspace", "workspace"),
 }
 """The action of the entry and the operator, by command."""
@@ -67,6 +68,7 @@ async def test_commands_that_change_workspaces_are_entered_in_the_audit_log(
         "key revoke": [key.id],
         "clock set": ["2040-01-01"],
         "parked": ["--rerun"],
+        "rollups": ["--rebuild"],
         "truncate": ["--workspace", workspace_id, "--up-to", "1", "--yes"],
         "workspace create": ["Second"],
     }

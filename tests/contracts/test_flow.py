@@ -42,6 +42,7 @@ from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import IssueReward, Reaction
+from app.domain.rollups.sealing import AT_ONCE
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
@@ -333,6 +334,8 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await ctx.resources.db["reward_units"].update_many({}, {"$set": {"open": 1}})
     await observer.observe("restock", STAGES["restock"](worker, ctx.workspace.id))
     await observer.observe("forget", STAGES["forget"](worker, ctx.workspace.id))
+    worker.seals.timing = AT_ONCE
+    await observer.observe("seal", STAGES["seal"](worker, ctx.workspace.id))
 
     worker.resources = replace(worker.resources, settings=replace(worker.resources.settings, retention_days=RETENTION))
     old_job = {"_id": "job_old", "workspace": ctx.workspace.id, "created_at": EPOCH, "finished_at": EPOCH}

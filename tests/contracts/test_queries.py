@@ -78,6 +78,7 @@ from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rollups.levels import Level
 from app.domain.rollups.periods import COUNT, bounds_of
 from app.domain.rollups.plans import Head, Period, plan_period
+from app.domain.rollups.sealing import AT_ONCE
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
@@ -108,6 +109,7 @@ from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.operations.recomputation import DeepCheck
 from app.store.operations.restored import Restoration
+from app.store.operations.rollup_rebuild import RollupRebuild
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
@@ -566,6 +568,14 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     plan = plan_period(selection, UTC_ZONE)
     assert plan is not None
     assert await store.rollup_contents.rows(plan, {month: Head(None, 1, (("purchase", 1),))}) is None
+    worker = business.worker
+    worker.seals.timing = AT_ONCE
+    assert await worker.seal_queries.waiting_workspaces("", 2) == [store.id]
+    for _ in range(2):
+        await STAGES["seal"](worker, store.id)
+        await business.record({"pass_external_id": "p1"})
+        await business.run_worker()
+    assert not await worker.seal_queries.drop_contents(to_ms(datetime(2100, 1, 1, tzinfo=UTC)), 1_000)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
     await run_to_end(business, job)
@@ -822,6 +832,8 @@ async def run_jobs_and_operations(business: Business) -> None:
     await Upgrades(db, 100).mark_hours()
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await Upgrades(db, 100).renew_time_zones(at)
+    await RollupRebuild(db, 100).mark_existing(ctx.workspace.id, to_ms(EARLIEST), to_ms(at))
+    assert await RollupRebuild(db, 100).dirty(ctx.workspace.id) is not None
     await call_migration(Migration(db))
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)

@@ -42,13 +42,30 @@ def join_days(days: Mapping[int, Content]) -> Content:
 
 def build_content(rows: Iterable[CountedRow], level: Level) -> Content:
     """Return the content of one period from rows in it. The cell of each row lies within one cell of the level."""
-    content: dict[str, dict[RowKey, dict[int, Totals]]] = {}
+    builder = ContentBuilder(level)
     for row in rows:
-        cells = content.setdefault(row.type, {}).setdefault(row.key, {})
-        number = _number_of_cell(row.start_ms, level)
+        builder.add(row)
+    return builder.content
+
+
+class ContentBuilder:
+    """Content of one period that is built row by row. Its size depends on the rows that differ, not on their number."""
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self._content: dict[str, dict[RowKey, dict[int, Totals]]] = {}
+
+    @property
+    def content(self) -> Content:
+        """The content of the rows added so far."""
+        return self._content
+
+    def add(self, row: CountedRow) -> None:
+        """Add a row whose cell lies in the period, within one cell of its level."""
+        cells = self._content.setdefault(row.type, {}).setdefault(row.key, {})
+        number = _number_of_cell(row.start_ms, self._level)
         before = cells.get(number)
         cells[number] = row.totals if before is None else before + row.totals
-    return content
 
 
 def rows_of(content: Content, level: Level, start_ms: int) -> Iterator[CountedRow]:

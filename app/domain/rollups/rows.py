@@ -91,11 +91,17 @@ def row_of(event: Event) -> CountedRow:
 
 def totals_of(event: Event) -> Totals:
     """Return the totals of one event."""
-    amount, points = event.amount, event.points
-    with_points = (
-        Totals(points_count=1, points_sum=points, points_min=points, points_max=points) if points else Totals()
+    return totals_from(event.amount, event.points)
+
+
+def totals_from(amount: Decimal | None, points: Decimal) -> Totals:
+    """Return the totals of one event with this amount and these points."""
+    total = ZERO if amount is None else amount
+    if not points:
+        return Totals(1, total, min=amount, max=amount)
+    return Totals(
+        1, total, min=amount, max=amount, points_count=1, points_sum=points, points_min=points, points_max=points
     )
-    return Totals(1, ZERO if amount is None else amount, min=amount, max=amount) + with_points
 
 
 def add_rows(rows: Iterable[CountedRow]) -> list[CountedRow]:

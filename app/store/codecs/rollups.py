@@ -17,11 +17,13 @@ from typing import Any
 
 from bson import Binary
 
-from app.domain.events.events import Category
+from app.domain.events.events import CHECKOUT_DIFFERENCES, RULE_CHANNEL, Category
 from app.domain.rollups.building import Content
 from app.domain.rollups.levels import Level
-from app.domain.rollups.rows import CountedRow, RowKey, Totals
+from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, totals_from
 from app.domain.values.decimals import WIDE, ZERO
+from app.domain.values.instants import to_ms
+from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.queries import Doc
 
 ROWS_PER_PART = 500
@@ -41,6 +43,16 @@ def content_id(workspace_id: str, level: Level, start_ms: int, *, token: int, ev
 def head_id(workspace_id: str, level: Level, start_ms: int) -> str:
     """Return the id of the head of a period, which says whether it is dirty and which content is valid."""
     return f"{workspace_id}|{level.value}|{start_ms}"
+
+
+def head_id_of_content(content_id: str) -> str:
+    """Return the id of the head to which a document of a content belongs."""
+    return "|".join(content_id.split("|", 3)[:3])
+
+
+def token_of_content(content_id: str) -> str:
+    """Return the token under which a document of a content is stored, as text."""
+    return content_id.split("|", 4)[3]
 
 
 def parts_of(content: Content) -> list[tuple[str, int]]:
@@ -77,6 +89,27 @@ def rows_from_docs(
             for low, high, number in _groups(columns["cell"], first, end, cuts):
                 totals = _totals_between(columns, low, high, scales)
                 yield CountedRow(start_ms + number * level.cell_ms, doc["type"], key, totals=totals)
+
+
+ROW_FIELDS = {
+    "_id": 0,
+    **dict.fromkeys(("type", "source", "category", "currency", "amount", "points", "occurred_at", "pend"), 1),
+    "origin.channel": 1,
+    "outcome.status": 1,
+}
+"""Fields of an event that say which row it counts in, and whether it counts."""
+
+
+def row_from_doc(doc: Mapping[str, Any]) -> CountedRow:
+    """Return the row by source of the document of an event, with at least `ROW_FIELDS`. It equals `row_of` the event."""
+    event_type, amount, points = doc["type"], doc.get("amount"), doc.get("points")
+    at_ms = to_ms(doc["occurred_at"])
+    made = doc["origin"]["channel"] == RULE_CHANNEL or event_type in CHECKOUT_DIFFERENCES
+    key = RowKey(doc["source"], Category.of_stored(doc["category"]), doc.get("currency"), made=made)
+    totals = totals_from(
+        None if amount is None else from_decimal128(amount), ZERO if points is None else from_decimal128(points)
+    )
+    return CountedRow(at_ms - at_ms % QUARTER_HOUR_MS, event_type, key, totals=totals)
 
 
 _COLUMNS = ("cell", "n", "sum", "has", "min", "max", "pn", "psum", "pmin", "pmax")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pymongo import UpdateOne
 
@@ -23,14 +23,18 @@ class RollupMarkQueries(StageQueries):
     def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._events = db["events"]
+        self.note_marked: Callable[[Collection[Hour]], None] = lambda hours: None
+        """Called with hours after they were marked, so that the worker seals them in time."""
 
     async def mark_hours(self, hours: Iterable[Hour]) -> None:
         """Mark hours as changed. Safe to repeat. Index: _id.
 
         Call it after the write that removes an event, and before the write that makes one count for readers.
         """
-        keys = [HeadKey(workspace_id, Level.HOUR, start_ms) for workspace_id, start_ms in hours]
+        marked = list(hours)
+        keys = [HeadKey(workspace_id, Level.HOUR, start_ms) for workspace_id, start_ms in marked]
         await mark_heads(self._db, keys, self._in_chunk, is_sharded=self._is_sharded)
+        self.note_marked(marked)
 
     async def store_target_hours(
         self, targets: Mapping[str, str], *, workspace_ids: Mapping[str, str]

@@ -1,0 +1,105 @@
+"""The command `punchcard rollups`: it shows which totals of past hours are out of date, and has them computed anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from app.commands.audit import record_audit_entry
+from app.config.settings import Settings
+from app.domain.values.instants import EARLIEST, LATEST, format_instant, from_ms, to_ms
+from app.domain.workspaces import WorkspaceProfile
+from app.resources import Resources, open_resources
+from app.store.operations.rollup_marking import RollupMarking
+from app.store.operations.rollup_rebuild import MAX_COUNTED, RollupRebuild
+
+from .database import open_writable, operator_context, require_workspace, require_workspaces
+from .settings import quantity, say, with_settings
+
+
+def _instant(_: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not an instant. Write it like 2025-01-01 or 2025-01-01T09:00:00Z"
+        ) from None
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not EARLIEST <= aware <= LATEST:
+        raise click.BadParameter(f"{text!r} is not in the years 1900 to 2199")
+    return aware
+
+
+@click.command()
+@click.option("--rebuild", is_flag=True, help="Let workers compute the rollups of the period anew.")
+@click.option("--workspace", "workspace_id", help="The id of the workspace.  [default: all]")
+@click.option(
+    "--from", "after", callback=_instant, help="The first instant of the period, in ISO 8601.  [default: 1900]"
+)
+@click.option("--to", "before", callback=_instant, help="The instant at which the period ends.  [default: 2200]")
+@with_settings
+def rollups(
+    settings: Settings, rebuild: bool, workspace_id: str | None, after: datetime | None, before: datetime | None
+) -> None:
+    """Show how many hours, days and months are dirty, that is, not yet computed from their latest events.
+
+    Rollups are totals of each hour, day and month of UTC, from which questions about all customers are answered. Workers
+    compute them after their hour has ended, and again when its events change. Answers are exact meanwhile: the events of
+    dirty hours are read.
+
+    With --rebuild, workers compute the rollups of a period anew, for example after events were changed in the database
+    by hand. The command marks the hours and does not wait for the workers. Without an offset, instants are UTC. If the
+    command is interrupted, run it again.
+
+    \b
+    Examples:
+      punchcard rollups
+      punchcard rollups --rebuild
+      punchcard rollups --rebuild --workspace ws_06d9a1 --from 2025-01-01 --to 2025-02-01
+    """
+    low, high = after or EARLIEST, before or LATEST
+    if low >= high:
+        raise click.UsageError("Give --to an instant after that of --from.")
+    if not rebuild and (after or before):
+        raise click.UsageError("Give --from and --to together with --rebuild.")
+    asyncio.run(_rebuild(settings, workspace_id, low, high) if rebuild else _show(settings, workspace_id))
+
+
+async def _show(settings: Settings, workspace_id: str | None) -> None:
+    async with open_resources(settings) as resources:
+        queries = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        for each in await _choose(resources, workspace_id):
+            found = await queries.dirty(each.id)
+            if found is None:
+                click.echo(f"{each.id}  nothing is dirty")
+                continue
+            first, last = (format_instant(from_ms(at_ms)) for at_ms in (found.first_ms, found.last_ms))
+            number = f"{found.number} or more" if found.number == MAX_COUNTED else str(found.number)
+            click.echo(f"{each.id}  {number} dirty, from {first} to {last}")
+
+
+async def _rebuild(settings: Settings, workspace_id: str | None, low: datetime, high: datetime) -> None:
+    async with open_writable(settings) as resources:
+        marking = RollupMarking(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        existing = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        for each in await _choose(resources, workspace_id):
+            ctx = operator_context(resources, each.id, "rollups")
+            span = {"from": format_instant(low), "to": format_instant(high)}
+            await record_audit_entry(ctx, "rollups", "Workspace", each.id, **span)
+            # An hour whose events are gone has a head, and no event by which it would be found.
+            await existing.mark_existing(each.id, to_ms(low), to_ms(high))
+            number = await marking.mark_hours_with_events(
+                each.id, to_ms(low), to_ms(high), lambda count: say(f"  {quantity(count, 'hour')} marked")
+            )
+            click.echo(f"{each.id}  {quantity(number, 'hour')} with events will be computed anew.")
+
+
+async def _choose(resources: Resources, workspace_id: str | None) -> Sequence[WorkspaceProfile]:
+    if workspace_id is None:
+        return await require_workspaces(resources)
+    return [await require_workspace(resources, workspace_id)]

@@ -1,0 +1,203 @@
+"""Reads and writes of the seal stage, across workspaces. Only `workers` may import them.
+
+A content is stored under a random token before its head names the token, and it never changes. `check_at` says when
+`SealQueries.drop_contents` looks whether the head names it, so that what a crash or a later seal leaves is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pymongo import UpdateOne
+
+from app.domain.events.events import INTERNAL_TYPES
+from app.domain.rollups.building import Content, ContentBuilder
+from app.domain.rollups.levels import Level
+from app.domain.rollups.marks import HeadKey
+from app.domain.rollups.sealing import DirtyPeriod
+from app.domain.values.instants import from_ms, to_ms
+from app.store.codecs.guards import is_declined
+from app.store.codecs.rollups import ROW_FIELDS, content_id, head_id, head_id_of_content, row_from_doc, token_of_content
+from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
+from app.store.workspace.rollup_heads import mark_heads
+
+SCAN_BATCH_SIZE = 1_000
+"""Events that one read of a scan returns. Between two reads, the worker's other stages run."""
+KEPT_MS = 86_400_000
+"""How long a content is kept that its head does not name: a reader may have read the head a moment before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Head of a period: its mark, and the token and the parts of its valid content. None for what it does not have."""
+
+    mark: int | None
+    token: int | None
+    parts: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Content that is about to become valid: under which token, if the head still has this mark."""
+
+    key: HeadKey
+    mark: int
+    token: int
+    parts: Sequence[tuple[str, int]]
+
+
+class SealQueries(StageQueries):
+    """Named queries of the seal stage. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
+        self._heads, self._contents, self._events = db["rollup_heads"], db["rollups"], db["events"]
+
+    async def waiting_workspaces(self, after: str, limit: int) -> list[str]:
+        """Return the first workspaces behind an id that have dirty heads. Index: {workspace, start}.
+
+        One round trip for each, because a workspace may have many dirty heads.
+        """
+        found: list[str] = []
+        while len(found) < limit:
+            where = {"workspace": {"$gt": after}, "dirty": {"$gte": 0}}
+            doc = await self._heads.find_one(where, {"workspace": 1}, sort=[("workspace", 1), ("start", 1)])
+            if doc is None:
+                break
+            after = doc["workspace"]
+            found.append(after)
+        return found
+
+    async def dirty(self, workspace_id: str, limit: int) -> list[DirtyPeriod]:
+        """Return the dirty periods of a workspace that begin last, newest first. Index: {workspace, start}."""
+        docs = await self._read_docs(
+            self._heads,
+            {"workspace": workspace_id, "dirty": {"$gte": 0}},
+            {"_id": 0, "level": 1, "start": 1, "dirty": 1},
+            sort=(("workspace", -1), ("start", -1)),
+            limit=limit,
+        )
+        return [DirtyPeriod(Level(doc["level"]), to_ms(doc["start"]), doc["dirty"]) for doc in docs]
+
+    async def heads(self, keys: Collection[HeadKey]) -> dict[HeadKey, Head]:
+        """Return those of the heads that exist. Index: _id."""
+        by_id = {head_id(*key): key for key in keys}
+        docs = await self._find_by_ids(self._heads, by_id, {each: key.workspace_id for each, key in by_id.items()})
+        return {
+            by_id[doc["_id"]]: Head(
+                doc.get("dirty"), doc.get("sealed"), [(name, parts) for name, parts in doc.get("types", ())]
+            )
+            for doc in docs
+        }
+
+    async def mark(self, key: HeadKey) -> None:
+        """Give a head a new mark. Safe to repeat. Index: _id."""
+        await mark_heads(self._db, [key], self._in_chunk, is_sharded=self._is_sharded)
+
+    async def read_hour(
+        self, workspace_id: str, start_ms: int, give_way: Callable[[], Awaitable[None]]
+    ) -> Content | None:
+        """Return the content of an hour from its events; None if one of them is pending.
+
+        Parked events count as absent. Events are read in batches, with `give_way` between them, so the memory that it takes
+        does not depend on how many there are. Index: {workspace, occurred_at, _id}.
+        """
+        builder = ContentBuilder(Level.HOUR)
+        end_ms = Level.HOUR.end_ms(start_ms)
+        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(start_ms), "$lt": from_ms(end_ms)}}
+        number = 0
+        async for doc in self._events.find(where, ROW_FIELDS, batch_size=SCAN_BATCH_SIZE):
+            number += 1
+            if number % SCAN_BATCH_SIZE == 0:
+                await give_way()
+            if doc["type"] in INTERNAL_TYPES or is_declined(doc):
+                continue
+            slot = doc.get("pend")
+            if slot is None:
+                builder.add(row_from_doc(doc))
+            elif slot >= 0:
+                return None
+        return builder.content
+
+    async def contents(self, heads: Mapping[HeadKey, Head]) -> dict[HeadKey, list[Doc]]:
+        """Return the documents of the valid contents of heads. Index: _id.
+
+        A head is left out if a document is missing.
+        """
+        ids = {key: _content_ids(key, head.token, head.parts) for key, head in heads.items()}
+        workspace_ids = {each: key.workspace_id for key, own in ids.items() for each in own}
+        docs = {doc["_id"]: doc for doc in await self._find_by_ids(self._contents, workspace_ids, workspace_ids)}
+        return {key: [docs[each] for each in own] for key, own in ids.items() if docs.keys() >= set(own)}
+
+    async def insert(self, contents: Sequence[Doc], mark_of: Mapping[str, int], now_ms: int) -> None:
+        """Insert the documents of contents that no head names yet. `mark_of` has the mark of each head, by its id.
+
+        Not safe to repeat under the same tokens. `now_ms` is system time.
+        """
+        docs = [
+            {**doc, "mark": mark_of[head_id_of_content(doc["_id"])], "check_at": now_ms + KEPT_MS} for doc in contents
+        ]
+        await insert_new(self._contents, docs)
+
+    async def expire(self, heads: Mapping[HeadKey, Head], now_ms: int) -> None:
+        """Let the valid contents of heads be checked in a day, because others are about to replace them. Index: _id."""
+        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.parts)]
+        for start in range(0, len(ids), self._in_chunk):
+            chunk = ids[start : start + self._in_chunk]
+            await self._contents.update_many({"_id": {"$in": chunk}}, {"$set": {"check_at": now_ms + KEPT_MS}})
+
+    async def commit(self, seals: Sequence[Seal]) -> int:
+        """Make contents valid whose head still has the mark, and return how many became valid. Index: _id.
+
+        Safe to repeat: a seal that became valid is not repeated, because its head has no mark any more.
+        """
+        updates = [
+            UpdateOne(
+                self._by_id(head_id(*seal.key), seal.key.workspace_id, dirty=equal_to(seal.mark)),
+                {"$set": {"sealed": seal.token, "types": [list(each) for each in seal.parts]}, "$unset": {"dirty": ""}},
+            )
+            for seal in seals
+        ]
+        return int((await self._heads.bulk_write(updates, ordered=False)).modified_count) if updates else 0
+
+    async def drop_contents(self, now_ms: int, limit: int) -> bool:
+        """Delete contents that no head names, and return whether more may be left. Safe to repeat. Index: {check_at}.
+
+        Looks at up to `limit` documents whose time to be checked has come. It deletes those that their head neither names
+        nor will name: a slow worker makes a content valid only while the head has the content's mark. `now_ms` is
+        system time.
+        """
+        fields = {"workspace": 1, "mark": 1, "check_at": 1}
+        docs = await self._read_docs(
+            self._contents, {"check_at": {"$gte": 0, "$lte": now_ms}}, fields, sort=(("check_at", 1),), limit=limit
+        )
+        owners = {head_id_of_content(doc["_id"]): doc["workspace"] for doc in docs}
+        heads = {doc["_id"]: doc for doc in await self._find_by_ids(self._heads, owners, owners)}
+        keep: list[UpdateOne] = []
+        drop: list[str] = []
+        for doc in docs:
+            head = heads.get(head_id_of_content(doc["_id"]), {})
+            # A seal under way has postponed the check meanwhile: then the document stays as it is.
+            unchanged = self._by_id(doc["_id"], doc["workspace"], check_at=equal_to(doc["check_at"]))
+            if str(head.get("sealed")) == token_of_content(doc["_id"]):
+                keep.append(UpdateOne(unchanged, {"$unset": {"check_at": ""}}))
+            elif head.get("dirty") == doc["mark"]:
+                keep.append(UpdateOne(unchanged, {"$set": {"check_at": now_ms + KEPT_MS}}))
+            else:
+                drop.append(doc["_id"])
+        if keep:
+            await self._contents.bulk_write(keep, ordered=False)
+        for start in range(0, len(drop), self._in_chunk):
+            await self._contents.delete_many({"_id": {"$in": drop[start : start + self._in_chunk]}})
+        return len(docs) == limit
+
+
+def _content_ids(key: HeadKey, token: int | None, parts: Iterable[tuple[str, int]]) -> list[str]:
+    if token is None:
+        return []
+    return [
+        content_id(*key, token=token, event_type=event_type, part=part)
+        for event_type, count in parts
+        for part in range(count)
+    ]

@@ -1,0 +1,87 @@
+"""Sealing of one worker: when it looks at which workspace, and what its last looks found. All of it is only in memory.
+
+Whatever marks hours notes their workspace here, so a worker looks at the store only where something has changed. If a
+note is lost, the sweep finds the workspace by its dirty heads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from app.domain.rollups.sealing import DirtyNotes, SealTask, Timing
+
+RETRY_SECONDS = 60.0
+"""The time after which a worker looks again at a workspace where sealing has failed."""
+
+
+@dataclass
+class SealLap:
+    """Sealing of one workspace: its notes, the tasks of the last look, and how many of them have sealed something."""
+
+    notes: DirtyNotes = field(default_factory=DirtyNotes)
+    tasks: list[SealTask] = field(default_factory=list)
+    sealed: int = 0
+    began_at: float = 0.0
+    looked_at: float = -math.inf
+    open_hour_ms: int | None = None
+
+
+class Seals:
+    """The workspaces with dirty hours that this worker has noted. `now_seconds` is a clock that never goes back."""
+
+    def __init__(self, now_seconds: Callable[[], float] = time.monotonic) -> None:
+        self.timing = Timing()
+        self.now_seconds = now_seconds
+        self._due_at: dict[str, float] = {}
+        self._laps: dict[str, SealLap] = {}
+
+    def lap(self, workspace_id: str) -> SealLap:
+        """Return the lap of a workspace."""
+        return self._laps.setdefault(workspace_id, SealLap())
+
+    def note_marked(self, hours: Iterable[tuple[str, int]]) -> None:
+        """Note marked hours: workspace id, and first instant in milliseconds.
+
+        The hour that has not ended is marked at each round of the fold. It is noted once.
+        """
+        for workspace_id, start_ms in hours:
+            lap = self._laps.get(workspace_id)
+            if lap is None or lap.open_hour_ms != start_ms:
+                self.schedule(workspace_id, self.timing.quiet)
+
+    def schedule(self, workspace_id: str, seconds: float) -> None:
+        """Look at a workspace after so many seconds, or earlier if that is scheduled already."""
+        due_at = self.now_seconds() + seconds
+        self._due_at[workspace_id] = min(due_at, self._due_at.get(workspace_id, due_at))
+
+    def is_scheduled(self, workspace_id: str) -> bool:
+        """Return whether a look at the workspace is scheduled."""
+        return workspace_id in self._due_at
+
+    def note_dirty(self, workspace_id: str) -> None:
+        """Note a workspace that the sweep has found by its dirty heads. A look of the last minute has seen them."""
+        if self.lap(workspace_id).looked_at + RETRY_SECONDS <= self.now_seconds():
+            self.schedule(workspace_id, 0.0)
+
+    def take_due(self) -> str | None:
+        """Return the workspace whose look is overdue for the longest time, and forget its schedule; None if none is due."""
+        now = self.now_seconds()
+        at, workspace_id = min(((at, each) for each, at in self._due_at.items()), default=(math.inf, ""))
+        if at > now:
+            return None
+        del self._due_at[workspace_id]
+        return workspace_id
+
+    def begin_look(self, workspace_id: str) -> SealLap:
+        """Return the lap of a workspace for a look, which finds all that was noted before."""
+        self._due_at.pop(workspace_id, None)
+        lap = self.lap(workspace_id)
+        lap.looked_at = self.now_seconds()
+        return lap
+
+    def forget(self, workspace_id: str) -> None:
+        """Drop what the last look found, because nothing is dirty, or another worker seals the workspace."""
+        self._laps.pop(workspace_id, None)
