@@ -37,6 +37,8 @@ UNAUDITED = {
     "export": "calls the API with a key",
     "demo": "calls the API with a key",
     "check": "reads",
+    "report": "calls the API with a key",
+    "verify": "calls the API with a key",
     "schema": "reads nothing of the database",
     "clock show": "reads",
     "key list": "reads",

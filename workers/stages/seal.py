@@ -1,7 +1,7 @@
 """Seal: compute the contents of dirty hours, and of the days and months made of them.
 
-A content is a pure function of the events that count. The stage reads the mark of a head, then the events, and makes the
-content valid only if the head still has that mark: whatever changes the counted events of an hour marks it anew.
+A content is a pure function of the events that count. The stage reads the mark of a head, then the events. It makes the
+content valid only if the head still has that mark. Whatever changes the counted events of an hour marks it anew.
 `docs/explanation/sealing.md` gives the steps and the proof.
 
 Sealing is the least urgent work of a worker. Between two reads it waits as long as the last read took, while the fold or

@@ -1,7 +1,7 @@
 """Order and delays of sealing: which dirty hours, days and months a worker seals now, and when it looks again.
 
 An hour that has not ended is not sealed: it changes with each event. An hour that ended lately is sealed within half a
-minute. Older hours change together, when somebody imports or removes past events, so they wait until that has ended.
+minute. Older hours change together, with an import or a removal of past events. They wait until that has ended.
 """
 
 from __future__ import annotations
