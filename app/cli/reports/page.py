@@ -39,8 +39,7 @@ def write_page(report: MonthReport) -> str:
         ],
         refusals=report.refusals,
         customers=[
-            {"name": row.name or row.external_id, "id": row.external_id, "spend": show(row.spend, report.currency),
-             "transactions": f"{row.transactions:,}"}
+            {"name": row.name or row.external_id, "id": row.external_id, "spend": show(row.spend, report.currency)}
             for row in report.customers
         ],
         segments=[

@@ -29,11 +29,9 @@ _MONTH = """query ($month: String!) {
     to freshness { asOf exact } totalEvents purchases visits redemptions activePasses newPasses returningPasses
     revenue { currency net orders average } byType { type count }
     series(unit: DAY) { at revenue { currency net } } } }"""
-_TOP = """query ($from: DateTime!, $to: DateTime!, $currency: String!) {
-  aggregateEvents(input: {
-    function: SUM, categories: [TRANSACTION], currency: $currency, groupBy: [PASS], orderBy: VALUE, first: 10,
-    from: $from, to: $to}) {
-    groups { nodes { value count pass { externalId holder { name } } } } } }"""
+_TOP = """query ($month: String!, $currency: String!) {
+  topPasses(input: {by: SPEND, month: $month, currency: $currency, first: 10}) {
+    passes { nodes { value pass { externalId holder { name } } } } } }"""
 _RETENTION = """query ($from: DateTime!, $to: DateTime!) {
   retention(input: {cohort: MONTH, from: $from, to: $to}) { cohorts { start size periods { n active } } } }"""
 _SEGMENTS = """query ($first: Int!, $after: String, $from: DateTime!, $to: DateTime!) {
@@ -43,12 +41,11 @@ _SEGMENTS = """query ($first: Int!, $after: String, $from: DateTime!, $to: DateT
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Customer with the spend of the month in the currency of the report, and the number of transactions."""
+    """Customer with the spend of the month in the currency of the report."""
 
     external_id: str
     name: str | None
     spend: Decimal
-    transactions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +130,7 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
         for months in (0, -1)
     )
     refusals: list[str] = []
-    period = {"from": start_of(0), "to": start_of(1)}
-    top = _ask_part(client, refusals, "Top customers", _TOP, **period, currency=chosen)
+    top = _ask_part(client, refusals, "Top customers", _TOP, month=f"{first_day:%Y-%m}", currency=chosen)
     since = {"from": start_of(1 - COHORTS), "to": start_of(1)}
     retention = _ask_part(client, refusals, "Retention", _RETENTION, **since)
     as_of = datetime.fromisoformat(now["freshness"]["asOf"])
@@ -150,7 +146,7 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
             (datetime.fromisoformat(point["at"]).astimezone(zone).date(), _net_of(point, chosen))
             for point in now["series"]
         ],
-        customers=[] if top is None else _customers(top["aggregateEvents"]),
+        customers=[] if top is None else _customers(top["topPasses"]),
         cohorts=[] if retention is None else _cohorts(retention["retention"], zone),
         segments=_read_segments(client, first_day),
         refusals=refusals,
@@ -210,15 +206,10 @@ def _net_of(point: Any, currency: str) -> Decimal:
 
 
 def _customers(answer: Any) -> list[Customer]:
-    nodes = [node for node in answer["groups"]["nodes"] if node["pass"] is not None]
     return [
-        Customer(
-            node["pass"]["externalId"],
-            node["pass"]["holder"]["name"],
-            Decimal(node["value"]),
-            transactions=node["count"],
-        )
-        for node in nodes
+        Customer(node["pass"]["externalId"], node["pass"]["holder"]["name"], Decimal(node["value"]))
+        for node in answer["passes"]["nodes"]
+        if node["pass"] is not None
     ]
 
 

@@ -38,12 +38,11 @@ def _lines(report: MonthReport) -> Iterator[str]:
     if report.customers:
         yield from ("", "Top customers")
         yield from _table(
-            ["customer", "spent", "transactions"],
+            ["customer", "spent"],
             [
                 (
                     each.external_id if each.name is None else f"{each.name} ({each.external_id})",
                     show(each.spend, report.currency),
-                    f"{each.transactions:,}",
                 )
                 for each in report.customers
             ],
