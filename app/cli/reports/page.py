@@ -20,6 +20,7 @@ SEGMENTS_DRAWN = 20
 
 def write_page(report: MonthReport) -> str:
     """Return the page. Every text of the workspace is escaped."""
+    busiest = max((number for day in report.weekdays for number in day.counts), default=0)
     return _template().render(
         report=_texts(report),
         figures=[
@@ -31,6 +32,10 @@ def write_page(report: MonthReport) -> str:
         types=[
             {"type": each.name, "count": each.text, "before": each.text_before, "change": each.change}
             for each in report.types
+        ],
+        weekdays=[
+            {"name": each.name, "cells": [{"text": f"{n:,}", "shade": n * 9 // busiest} for n in each.counts]}
+            for each in (report.weekdays if busiest else ())
         ],
         cohorts=[
             {"month": f"{row.month:%B} {row.month.year}", "size": f"{row.size:,}",

@@ -32,6 +32,8 @@ _MONTH = """query ($month: String!) {
 _TOP = """query ($month: String!, $currency: String!) {
   topPasses(input: {by: SPEND, month: $month, currency: $currency, first: 10}) {
     passes { nodes { value pass { externalId holder { name } } } } } }"""
+_HOURS = """query ($month: String!) {
+  eventHistogram(input: {by: WEEKDAY_AND_HOUR, month: $month}) { buckets { weekday hour count } } }"""
 _RETENTION = """query ($from: DateTime!, $to: DateTime!) {
   retention(input: {cohort: MONTH, from: $from, to: $to}) { cohorts { start size periods { n active } } } }"""
 _SEGMENTS = """query ($first: Int!, $after: String, $from: DateTime!, $to: DateTime!) {
@@ -46,6 +48,14 @@ class Customer:
     external_id: str
     name: str | None
     spend: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfWeek:
+    """Events of one day of the week, by hour of the day."""
+
+    name: str
+    counts: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class MonthReport:
     figures: Sequence[Figure]
     types: Sequence[Figure]
     days: Sequence[tuple[date, Decimal]]
+    weekdays: Sequence[DayOfWeek]
     customers: Sequence[Customer]
     cohorts: Sequence[CohortRow]
     segments: Sequence[SegmentRow]
@@ -131,6 +142,7 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
     )
     refusals: list[str] = []
     top = _ask_part(client, refusals, "Top customers", _TOP, month=f"{first_day:%Y-%m}", currency=chosen)
+    hours = _ask_part(client, refusals, "Busiest hours", _HOURS, month=f"{first_day:%Y-%m}")
     since = {"from": start_of(1 - COHORTS), "to": start_of(1)}
     retention = _ask_part(client, refusals, "Retention", _RETENTION, **since)
     as_of = datetime.fromisoformat(now["freshness"]["asOf"])
@@ -146,6 +158,7 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
             (datetime.fromisoformat(point["at"]).astimezone(zone).date(), _net_of(point, chosen))
             for point in now["series"]
         ],
+        weekdays=[] if hours is None else _weekdays(hours["eventHistogram"]),
         customers=[] if top is None else _customers(top["topPasses"]),
         cohorts=[] if retention is None else _cohorts(retention["retention"], zone),
         segments=_read_segments(client, first_day),
@@ -203,6 +216,13 @@ def _types(now: Any, before: Any) -> list[Figure]:
 
 def _net_of(point: Any, currency: str) -> Decimal:
     return sum((Decimal(row["net"]) for row in point["revenue"] if row["currency"] == currency), Decimal(0))
+
+
+def _weekdays(answer: Any) -> list[DayOfWeek]:
+    counts: dict[str, list[int]] = {}
+    for bucket in answer["buckets"]:
+        counts.setdefault(bucket["weekday"], [0] * 24)[bucket["hour"]] = bucket["count"]
+    return [DayOfWeek(name.title(), each) for name, each in counts.items()]
 
 
 def _customers(answer: Any) -> list[Customer]:

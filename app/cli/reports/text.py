@@ -10,6 +10,8 @@ from rich.text import Text
 from .figures import percent, show
 from .reading import MonthReport
 
+SHADES = " ░▒▓█"
+"""Shades of a cell: none for no event, and four more."""
 BAR_WIDTH = 40
 """Characters of the longest bar."""
 
@@ -35,6 +37,13 @@ def _lines(report: MonthReport) -> Iterator[str]:
         for day, value in report.days:
             bar = "█" * int(max(value, Decimal(0)) / most * BAR_WIDTH)
             yield f"{day:%a} {day.day:2}  {bar:{BAR_WIDTH}}  {show(value, report.currency)}"
+    busiest = max((number for day in report.weekdays for number in day.counts), default=0)
+    if busiest:
+        yield from ("", f"Busiest hours: from {SHADES[1]} for a few events to {SHADES[-1]} for {busiest:,}")
+        yield f"{'':9}  {'  '.join(f'{hour:2}' for hour in range(0, 24, 2))}"
+        for row in report.weekdays:
+            cells = "".join(2 * SHADES[-(-number * 4 // busiest)] for number in row.counts)
+            yield f"{row.name:9}  {cells}".rstrip()
     if report.customers:
         yield from ("", "Top customers")
         yield from _table(

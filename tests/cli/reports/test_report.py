@@ -91,6 +91,9 @@ async def test_a_month_is_text_with_its_figures_beside_those_of_the_month_before
         "rich | 2 | 0 | 0 | 0",
     ):
         assert line in lines
+    # Of the busiest hour, the cell is full.
+    assert f"Friday     {2 * 10 * ' '}░░  ░░" in found.output.splitlines()
+    assert f"Saturday   {2 * 12 * ' '}██" in found.output.splitlines()
     assert any(line.startswith("Fri | 2 | ████") and line.endswith("1,350.00 USD") for line in lines)
 
 
