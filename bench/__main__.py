@@ -27,6 +27,7 @@ from .finding import measure_finding, store_customers
 from .folding import measure_fold
 from .http import Client
 from .idle import measure_idle, open_event_stream, open_socket
+from .insights import measure_insights, seal_stock
 from .latency import measure_latency
 from .recording import measure_history, measure_recording
 from .redeeming import measure_redeeming
@@ -51,9 +52,12 @@ PARTS = (
     "idle",
     "workers",
     "rules",
+    "insights",
 )
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
+EVENTS_PER_CUSTOMER = 500
+"""Events on each pass in the part `insights`."""
 BACKLOG = 6_000
 """Events, each on a pass of its own, that wait when the workers begin."""
 
@@ -93,6 +97,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
     - rules: the fold without rules and with 20 that do not fire; all the work for an event without and with one that fires.
+    - insights: questions about all customers of a year, by a bare $group and over HTTP, at each number of events.
     - idle: the memory that 1,000 idle subscriptions cost the API, over WebSocket and as event streams.
 
     A ratio is the speed of a side divided by the speed of the first side, by their medians. The CPU time of the process
@@ -141,6 +146,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                 await _report_sharing(report, _with_database(settings, "workers"), max(2, rounds // 3))
             if "rules" in parts:
                 await _report_rules(report, _with_database(settings, "rules"), rounds)
+            if "insights" in parts:
+                await _report_insights(report, settings, sizes, 2 * rounds)
             if "idle" in parts:
                 await _report_idle(report, _with_database(settings, "idle"))
     if file is not None:
@@ -239,6 +246,23 @@ async def _report_idle(report: Report, settings: Settings) -> None:
                     report.processes, follower, settings.host, settings.port, stock.secret, FOLLOWERS
                 )
             report.add_memory_cost(f"{FOLLOWERS:,} idle subscriptions, {transport}", cost, 100)
+
+
+async def _report_insights(report: Report, settings: Settings, sizes: tuple[int, ...], times: int) -> None:
+    medians: dict[str, list[float]] = {}
+    for size in sizes:
+        settings = _with_database(settings, f"insights{size}")
+        async with open_resources(settings) as resources:
+            passes = max(200, size // EVENTS_PER_CUSTOMER)
+            stock = await _create_stock(report, resources, size, passes, None)
+            await seal_stock(stock)
+            async with _start_api(report.processes, settings, stock) as client:
+                for title, sides in (await measure_insights(stock, report.processes, client, times)).items():
+                    report.add(f"{title} at {size:,} stored events", sides, "answer")
+                    medians.setdefault(title, []).append(sides[1].median)
+    if len(sizes) > 1:
+        for title, seconds in medians.items():
+            report.add_growth(f"{title}, from {sizes[0]:,} to {sizes[-1]:,} events", seconds[-1] / seconds[0], 1.2)
 
 
 async def _report_sharing(report: Report, settings: Settings, rounds: int) -> None:

@@ -48,7 +48,8 @@ SEGMENTS = {
 class Stock:
     """A workspace with events, the bare database, and the secret of an API key.
 
-    `passes` holds (pass id, external id). `long_pass_ids` are the passes with at least 50 events.
+    `passes` holds (pass id, external id). `long_pass_ids` are the passes with at least 50 events. `histories` has the
+    events of each shape, and on how many passes they are.
     """
 
     ctx: Context
@@ -57,6 +58,7 @@ class Stock:
     passes: Sequence[tuple[str, str]]
     long_pass_ids: Sequence[str]
     definitions: Definitions
+    histories: Sequence[tuple[Sequence[Event], int]]
 
 
 async def create_stock(
@@ -104,6 +106,10 @@ async def create_stock(
         passes=stored,
         long_pass_ids=[pass_id for pass_id, _ in stored[:SHAPES]],
         definitions=definitions,
+        histories=[
+            *((events, int(number < passes)) for number, (_, events) in enumerate(long)),
+            *((events, len(range(SHAPES + number, passes, SHAPES))) for number, (_, events) in enumerate(short)),
+        ],
     )
 
 

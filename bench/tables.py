@@ -86,6 +86,12 @@ class Report:
         self.rows.append({"table": title, "cpu_cost": round(cost, 3), "target": most})
         self.console.print(f"[bold]{title}[/]: CPU time {text} (≤ {most:g})\n")
 
+    def add_growth(self, title: str, ratio: float, most: float) -> None:
+        """Print a line with the median time at the last size, divided by that at the first size."""
+        text = f"[red]{ratio:.2f}[/]" if ratio > most else f"{ratio:.2f}"
+        self.rows.append({"table": title, "growth": round(ratio, 3), "target": most})
+        self.console.print(f"[bold]{title}[/]: time {text} (≤ {most:g})\n")
+
     def add_memory_cost(self, title: str, megabytes: float, target: float) -> None:
         """Print a line with megabytes of memory and their target."""
         text = f"[red]{megabytes:.0f}[/]" if megabytes > target else f"{megabytes:.0f}"

@@ -1,0 +1,156 @@
+"""The part `insights`: questions about all customers of a year, beside a bare `$group` over the same events.
+
+The rollups are written as the seal stage would leave them: heads and contents of every hour, day and month. They are
+computed from the shapes of the stock, so that ten million events need not be read again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.domain.rollups.building import build_content
+from app.domain.rollups.levels import Level
+from app.domain.rollups.rows import CountedRow, Totals, add_rows, row_of
+from app.domain.values.instants import format_instant, from_ms
+from app.domain.values.periods import PeriodUnit, add_periods
+from app.store.codecs.rollups import content_to_docs, head_id, parts_of
+from app.store.mongo.queries import Database, Doc
+from workers.stages.seal_passes import seal_passes_once
+from workers.worker import Worker
+
+from .http import Client
+from .stock import INSERT_BATCH_SIZE, Stock, split_documents
+from .timing import Processes, Run, Side
+
+AGGREGATE = """query Aggregate($input: AggregateInput!) {
+  aggregateEvents(input: $input) { value count groups { nodes { value from } } freshness { exact } } }"""
+HISTOGRAM = """query Histogram($input: EventHistogramInput!) { eventHistogram(input: $input) {
+  buckets { weekday count } freshness { exact } } }"""
+SUMMARY = """query Summary($input: EventSummaryInput!) { eventSummary(input: $input) {
+  totalEvents purchases revenue { currency net orders } byType { type count } freshness { exact } } }"""
+TOP = """query Top($input: TopPassesInput!) { topPasses(input: $input) {
+  passes { nodes { rank value pass { externalId } } } freshness { exact } } }"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: the GraphQL operation, and the stages of a bare aggregation that reads the same events."""
+
+    title: str
+    query: str
+    input: Mapping[str, object]
+    period: tuple[datetime, datetime]
+    group: Doc
+    after: tuple[Doc, ...] = ()
+
+
+def list_questions(stock: Stock) -> list[Question]:
+    """Return the questions about the last twelve whole months, and about the last one of them."""
+    end = stock.definitions.versions[-1].at.date().replace(day=1)
+    start, month = add_periods(end, PeriodUnit.MONTH, -12), add_periods(end, PeriodUnit.MONTH, -1)
+    bounds = [datetime.fromisoformat(f"{day}T00:00:00+00:00") for day in (start, end)]
+    year = {"from": format_instant(bounds[0]), "to": format_instant(bounds[1])}
+    spent: Doc = {"_id": None, "n": {"$sum": 1}, "value": {"$sum": "$amount"}}
+    by_month = {"$dateTrunc": {"date": "$occurred_at", "unit": "month"}}
+    by_weekday = {"$dayOfWeek": "$occurred_at"}
+    whole_month = (datetime.fromisoformat(f"{month}T00:00:00+00:00"), bounds[1])
+    period = (bounds[0], bounds[1])
+    total = {"function": "SUM", "currency": "USD", **year}
+    top = ({"$sort": {"value": -1}}, {"$limit": 50})
+    return [
+        Question("A year's total", AGGREGATE, total, period, spent),
+        Question("A year by month", AGGREGATE, {**total, "groupBy": ["MONTH"]}, period, {**spent, "_id": by_month}),
+        Question("Summary of a month", SUMMARY, {"month": f"{month:%Y-%m}"}, whole_month, {**spent, "_id": "$type"}),
+        Question("Weekdays of a year", HISTOGRAM, {"by": "WEEKDAY", **year}, period, {**spent, "_id": by_weekday}),
+        Question("Top 50 customers of a year", TOP, {"by": "SPEND", "first": 50, **year}, period,
+                 {**spent, "_id": "$pass"}, top),
+    ]  # fmt: skip
+
+
+async def seal_stock(stock: Stock) -> None:
+    """Write the rollups of the stock, and seal the months of its passes."""
+    db, workspace_id = stock.ctx.resources.db, stock.ctx.workspace.id
+    rows = add_rows(
+        CountedRow(row.start_ms, row.type, row.key, totals=_times(row.totals, passes))
+        for events, passes in stock.histories
+        for row in map(row_of, events)
+    )
+    for level in Level:
+        heads, contents = list[Doc](), list[Doc]()
+        for start_ms, own in _by_period(rows, level):
+            token = 1 + secrets.randbelow(2**48)
+            content = build_content(own, level)
+            contents += content_to_docs(content, workspace_id, level, start_ms, token=token)
+            types = [list(part) for part in parts_of(content)]
+            named = {"workspace": workspace_id, "level": level.value, "start": from_ms(start_ms)}
+            heads.append({"_id": head_id(workspace_id, level, start_ms), **named, "sealed": token, "types": types})
+        await _insert(db, "rollups", contents)
+        await _insert(db, "rollup_heads", heads)
+    worker = Worker.on(stock.ctx.resources)
+    while await db["passes"].find_one({"workspace": workspace_id, "dirty_from": {"$gte": 0}}, {"_id": 1}):
+        await seal_passes_once(worker, workspace_id)
+
+
+async def measure_insights(stock: Stock, processes: Processes, client: Client, times: int) -> dict[str, list[Side]]:
+    """Measure the seconds of each question, bare and over HTTP in turns. Returns the two sides by title."""
+    found: dict[str, list[Side]] = {}
+    for question in list_questions(stock):
+        body = client.body(question.query, {"input": question.input})
+        sides = [Side("bare $group"), Side("over HTTP")]
+        runs: list[Run] = [_bare(stock, question), lambda body=body: _ask(client, body)]  # type: ignore[misc]
+        for side, run in zip(sides, runs, strict=True):
+            await run()
+            for _ in range(times if side is sides[1] else max(1, times // 10)):
+                before = processes.cpu()
+                started = time.perf_counter()
+                await run()
+                side.seconds.append(time.perf_counter() - started)
+                for name, used in processes.cpu().items():
+                    side.cpu[name] = side.cpu.get(name, 0.0) + used - before[name]
+        found[question.title] = sides
+    return found
+
+
+def _bare(stock: Stock, question: Question) -> Callable[[], Awaitable[object]]:
+    start, end = question.period
+    where = {"workspace": stock.ctx.workspace.id, "occurred_at": {"$gte": start, "$lt": end}}
+    stages = [{"$match": where}, {"$group": question.group}, *question.after]
+    events = stock.ctx.resources.db["events"]
+    return lambda: events.aggregate(stages).to_list(None)
+
+
+async def _ask(client: Client, body: bytes) -> None:
+    answer = await client.send(body)
+    assert "errors" not in answer, answer
+    [data] = answer["data"].values()
+    assert data["freshness"]["exact"], data
+
+
+def _by_period(rows: Iterable[CountedRow], level: Level) -> Iterator[tuple[int, list[CountedRow]]]:
+    """Return the rows of each period of a level, by its first instant."""
+
+    def start_of(row: CountedRow) -> int:
+        return level.start_ms(row.start_ms)
+
+    for start_ms, own in itertools.groupby(sorted(rows, key=start_of), start_of):
+        yield start_ms, list(own)
+
+
+def _times(totals: Totals, number: int) -> Totals:
+    """Return the totals of the same events on so many passes."""
+    return Totals(
+        totals.count * number, totals.sum * number, min=totals.min, max=totals.max,
+        points_count=totals.points_count * number, points_sum=totals.points_sum * number,
+        points_min=totals.points_min, points_max=totals.points_max,
+    )  # fmt: skip
+
+
+async def _insert(db: Database, name: str, docs: list[Any]) -> None:
+    for part in split_documents(docs, INSERT_BATCH_SIZE):
+        await db[name].insert_many(part, ordered=False)
