@@ -69,7 +69,8 @@ FORBIDDEN: Mapping[str, frozenset[str]] = {
         "version criteria limits timezone codePattern metadata createdAt updatedAt versions unitsLeft warnings"
     ),
     "Membership": _names("cause explanation until heldSince"),
-    "MembershipConnection": _names("computedThrough"),
+    "MembershipConnection": _names("computedThrough freshness"),
+    "PassStatistics": _names("freshness"),
     "Event": _names("source origin definitionVersion effects activities"),
     "Activity": _names("sequence cause correctionOf"),
     "Lagged": _names("behind"),

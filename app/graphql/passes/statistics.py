@@ -17,6 +17,8 @@ from app.domain.values.zones import parse_zone, stored_zone
 from app.domain.workspaces import WorkspaceProfile
 from app.graphql.context import Info
 from app.graphql.types.enums import CalendarPeriod, EventCategory
+from app.graphql.types.freshness import Freshness, read_freshness, read_pass_freshness
+from app.graphql.types.selections import is_selected
 
 MAX_DAYS = 3660
 """Length of the longest rolling window."""
@@ -100,6 +102,7 @@ class PassStatistics:
     spend: list[Spend] = strawberry.field(
         description="Spend by currency, sorted by currency. A currency without a transaction has no item."
     )
+    freshness: Freshness = strawberry.field(description="How current the statistics are.")
 
 
 async def build_pass_statistics(
@@ -122,10 +125,18 @@ async def build_pass_statistics(
     if timezone is not None:
         parse_zone(timezone, "timezone")
     start, end = await parse_time(info, window, timezone, from_at=from_at, to_at=to_at)
-    if start is None and end is None:
-        return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates))
-    recorded, made = await info.context.workspace.aggregations.of_pass(card.id, start or EARLIEST, end or LATEST)
-    return _statistics_of(domain.build_statistics(recorded, names, made=made))
+    now = await info.context.commands.now()
+    if start is not None or end is not None:
+        freshness = await read_freshness(info, now)
+        recorded, made = await info.context.workspace.aggregations.of_pass(card.id, start or EARLIEST, end or LATEST)
+        return _statistics_of(domain.build_statistics(recorded, names, made=made), freshness)
+    if is_selected(info, "freshness"):
+        freshness = await read_pass_freshness(info, card.id)
+        # The pass was read before. An event that was counted since is in the pass as it is now.
+        card = await info.context.workspace.passes.get(card.id) or card
+    else:
+        freshness = await read_freshness(info, now)
+    return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates), freshness)
 
 
 async def parse_time(
@@ -190,7 +201,7 @@ def zone_of(timezone: str | None, profile: WorkspaceProfile, *under: str) -> Zon
     return stored_zone(profile.timezone) if timezone is None else parse_zone(timezone, *under, "timezone")
 
 
-def _statistics_of(statistics: domain.Statistics) -> PassStatistics:
+def _statistics_of(statistics: domain.Statistics, freshness: Freshness) -> PassStatistics:
     return PassStatistics(
         event_count=statistics.event_count,
         first_event_at=None if statistics.first_ms is None else from_ms(statistics.first_ms),
@@ -214,4 +225,5 @@ def _statistics_of(statistics: domain.Statistics) -> PassStatistics:
             Spend(currency=row.currency, gross=row.gross, refunded=row.refunded, net=row.net, orders=row.orders)
             for row in statistics.spend
         ],
+        freshness=freshness,
     )

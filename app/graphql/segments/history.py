@@ -15,10 +15,12 @@ from app.domain.values.instants import format_instant, parse_instant, to_ms
 from app.domain.values.periods import PeriodUnit
 from app.graphql.activities.causes import ActivityCause, cause_of
 from app.graphql.context import Info
+from app.graphql.types.freshness import Freshness, read_members_freshness
 from app.graphql.types.ids import database_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import RawDateTime
+from app.graphql.types.selections import is_selected
 
 from .memberships import Membership, membership_of_stay
 
@@ -31,6 +33,10 @@ class MembershipConnection(Connection[Membership]):
     """Page of a list."""
 
     through: strawberry.Private[Callable[[], Awaitable[datetime]]]
+    freshness: Freshness | None = strawberry.field(
+        description="How current the memberships are: what waits to be evaluated, and which removals are not finished. Null "
+        "for the segments of one pass."
+    )
 
     @strawberry.field
     async def computed_through(self) -> datetime:
@@ -41,14 +47,22 @@ class MembershipConnection(Connection[Membership]):
         return await self.through()
 
 
-def with_progress(info: Info, connection: Connection[Membership]) -> MembershipConnection:
-    """Return the page, with the instant up to which the history is complete."""
+def with_progress(
+    info: Info, connection: Connection[Membership], freshness: Freshness | None = None
+) -> MembershipConnection:
+    """Return the page, with the instant up to which the history is complete, and with its freshness if that was read."""
     return MembershipConnection(
         edges=connection.edges,
         page_info=connection.page_info,
         count=connection.count,
         through=lambda: _computed_through(info),
+        freshness=freshness,
     )
+
+
+async def selected_freshness(info: Info) -> Freshness | None:
+    """Return the freshness of a page of members that is read after this call; None if it is not selected."""
+    return await read_members_freshness(info) if is_selected(info, "freshness") else None
 
 
 async def _computed_through(info: Info) -> datetime:
@@ -82,10 +96,10 @@ async def members_at(
     """Return a page of the members of a segment at an instant."""
     span = stays_listing.span(first, after, last, before)
     at, store = await _checked_instant(info, raw_at, "at"), info.context.workspace.intervals
+    freshness = await selected_freshness(info)
     page = await store.members(segment_id, at, span)
-    return with_progress(
-        info, stays_listing.connection(page, span, membership_of_stay, lambda: store.count_members(segment_id, at))
-    )
+    connection = stays_listing.connection(page, span, membership_of_stay, lambda: store.count_members(segment_id, at))
+    return with_progress(info, connection, freshness)
 
 
 @strawberry.type

@@ -25,7 +25,7 @@ from app.graphql.types.scalars import RawDateTime
 from app.store.mongo.paging import Page
 
 from .criteria import SegmentCriteria, criteria_of
-from .history import MembershipConnection, SegmentSize, members_at, sizes_over_time, with_progress
+from .history import MembershipConnection, SegmentSize, members_at, selected_freshness, sizes_over_time, with_progress
 from .memberships import membership_of
 from .versions import ScheduledSegmentEdit, SegmentVersion, scheduled_edit_of, version_of
 
@@ -120,6 +120,7 @@ class Segment(Node):
         if at is not None:
             return await members_at(info, segment_id, at, first, after, last, before)
         span = members_listing.span(first, after, last, before)
+        freshness = await selected_freshness(info)
         page: Page[passes.Pass] = await info.context.workspace.segments.members(segment_id, span)
         for card in page.items:
             info.context.load.passes.prime(card.id, card)
@@ -129,7 +130,7 @@ class Segment(Node):
             lambda card: membership_of(card, card.memberships[segment_id]),
             lambda: _count_members(info, segment_id),
         )
-        return with_progress(info, connection)
+        return with_progress(info, connection, freshness)
 
     @strawberry.field
     async def size_over_time(

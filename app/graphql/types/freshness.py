@@ -1,4 +1,4 @@
-"""Freshness of an aggregation: what was requested and is not in the answer yet."""
+"""Freshness of an answer: what was recorded or requested and is not in the answer yet."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
 from app.store.workspace.removals import PendingRemovals
+from app.store.workspace.uncounted import Uncounted
 
 
 @strawberry.type
 class Freshness:
     """How current an answer is.
 
-    `aggregateEvents` reads the events themselves, so its answers include every recorded event. They still include
-    events whose removal was requested and is not finished.
+    Answers about all customers include the recorded events that no worker has counted yet. `Pass.statistics` of all time and
+    the members of segments do not. Answers still include events whose removal was requested and is not finished.
     """
 
     as_of: datetime = strawberry.field(description="Instant of the query.")
     computed_through: datetime = strawberry.field(
         description="Instant up to which the answer includes everything that was recorded or requested. Equals `asOf` "
-        "unless a removal is pending."
+        "if nothing is missing."
     )
     pending_events: int = strawberry.field(
-        description="Number of requested changes that the answer does not include yet: removals of events, erasures and "
-        "merges of passes. A job of `deleteEvents` counts as one until it has ended. At most 10,000 of each kind are "
-        "counted. Usually 0."
+        description="Number of recorded events and requested changes that the answer does not include yet. The changes are "
+        "removals of events, erasures and merges of passes. A job of `deleteEvents` counts as one until it has ended. At "
+        "most 10,000 of each kind are counted. Usually 0."
     )
     exact: bool = strawberry.field(
-        description="Whether `pendingEvents` is 0. While it is false, the answer may still include removed events."
+        description="Whether the answer includes everything. While it is false, the answer may lack recorded events or "
+        "still include removed ones."
     )
     error: Decimal | None = strawberry.field(
         default=None,
@@ -62,4 +64,35 @@ def freshness_of(freshness: selections.Freshness) -> Freshness:
         pending_events=freshness.pending_events,
         exact=freshness.exact,
         error=freshness.error,
+    )
+
+
+async def read_pass_freshness(info: Info, pass_id: str) -> Freshness:
+    """Return the freshness of the figures that Punchcard keeps for a pass. Read the pass after this call.
+
+    Four round trips.
+    """
+    now, store = await info.context.commands.now(), info.context.workspace
+    # What waits is read first: an event or a removal that is counted in between is then reported as pending.
+    return _freshness_of_kept(now, now, await store.uncounted.of_pass(pass_id), await store.removals.pending())
+
+
+async def read_members_freshness(info: Info) -> Freshness:
+    """Return the freshness of memberships. Read the memberships after this call.
+
+    Eleven reads.
+    """
+    now, store = await info.context.commands.now(), info.context.workspace
+    uncounted, removals = await store.uncounted.of_workspace(), await store.removals.pending()
+    return _freshness_of_kept(now, await store.progress.computed_through(now), uncounted, removals)
+
+
+def _freshness_of_kept(now: datetime, through: datetime, uncounted: Uncounted, removals: PendingRemovals) -> Freshness:
+    missing = [at - timedelta(milliseconds=1) for at in (uncounted.oldest_at, removals.oldest_at) if at is not None]
+    number = uncounted.number + removals.number
+    return Freshness(
+        as_of=now,
+        computed_through=min([now, through, *missing]),
+        pending_events=number,
+        exact=number == 0 and through >= now,
     )

@@ -55,6 +55,7 @@ from .scheduled_edits import ScheduledEditQueries
 from .segment_history import SegmentHistory
 from .segments import SegmentQueries
 from .stock import StockQueries
+from .uncounted import UncountedQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
 from .workspaces import (
@@ -94,6 +95,7 @@ class Workspace(ErrorTranslating):
         self.counted_events = CountedEventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.rollups = RollupQueries(db, workspace_id, in_chunk)
+        self.uncounted = UncountedQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.rollup_heads = HeadQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.rollup_contents = ContentQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.customers = CustomerQueries(db, workspace_id, in_chunk)
