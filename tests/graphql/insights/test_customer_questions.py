@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -107,6 +108,23 @@ async def test_questions_about_customers_answer_exactly_after_a_merge_and_an_era
     assert [s["passes"] for s in found["steps"]] == [0, 0]
 
 
+async def test_figures_of_a_month_agree_with_those_of_its_summary(shop: Api) -> None:
+    query = """query ($month: String!) {
+      eventSummary(input: {month: $month}) { activePasses newPasses revenue { currency net } }
+      returnRate(input: {month: $month}) { customers }
+      retention(input: {month: $month}) { cohorts { size periods { active } } }
+      recencyFrequencyMonetary(input: {month: $month, types: ["purchase", "refund", "visit"]}) {
+        cells { passes revenue } } }"""
+    for month in ("2025-09", "2025-10", "2025-11", "2025-12"):
+        found = await shop.fetch_data(query, month=month)
+        summary, cells = found["eventSummary"], found["recencyFrequencyMonetary"]["cells"]
+        [cohort] = found["retention"]["cohorts"] or [{"size": 0}]
+        assert cohort["size"] == summary["newPasses"]
+        assert found["returnRate"]["customers"] == summary["activePasses"] == sum(cell["passes"] for cell in cells)
+        revenue = sum((Decimal(each["net"]) for each in summary["revenue"] if each["currency"] == "USD"), Decimal(0))
+        assert sum((Decimal(cell["revenue"]) for cell in cells), Decimal(0)) == revenue
+
+
 async def test_criteria_of_each_cell_select_exactly_its_passes(shop: Api) -> None:
     business = shop.business
     for span in ({"to": "2025-11-15T00:00:00Z"}, {"from": "2025-09-05T00:00:00Z"}):
@@ -122,7 +140,7 @@ async def test_criteria_of_each_cell_select_exactly_its_passes(shop: Api) -> Non
             assert len(names) == cell["passes"]
             members += names
         assert sorted(members) == ["ann", "bob", "cas", "dan", "eva"]
-        assert sum(float(cell["revenue"]) for cell in found["cells"]) == (213.5 if "to" in span else 194)
+        assert sum(Decimal(cell["revenue"]) for cell in found["cells"]) == (Decimal("213.5") if "to" in span else 194)
 
 
 async def create_segment(api: Api, key: str, criteria: object) -> str:

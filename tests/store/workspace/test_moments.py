@@ -10,7 +10,7 @@ import pytest
 from app.clock import FixedClock
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import Category
+from app.domain.events.events import Category, Event
 from app.domain.insights.moments import Moment
 from app.domain.values.instants import LATEST
 from app.resources import Resources
@@ -18,6 +18,8 @@ from app.store.workspace import moments
 from app.store.workspace.moments import MomentsRead
 from app.store.workspace.rollups import Waiting
 from tests.business import Business, open_business
+
+from .counted import store_events
 
 
 @pytest.fixture
@@ -97,3 +99,47 @@ async def test_passes_that_acted_before_an_instant_are_found_by_type(business: B
         assert await store.acted_before(ids, [kind], at + timedelta(milliseconds=1)) == {visit.pass_id}
     assert await store.acted_before(ids, [], before["visit"]) == {visit.pass_id}
     assert await store.acted_before(ids, [], before["purchase"]) == set()
+
+
+async def test_moments_of_the_store_are_those_of_the_events_that_count(resources: Resources, clock: FixedClock) -> None:
+    business = await open_business(resources, clock, "Events of all kinds")
+    events = await store_events(business, 400)
+    low, high = datetime(2022, 1, 1, tzinfo=UTC), datetime(2025, 10, 26, tzinfo=UTC)
+    for types, spend_in in (((), None), (("purchase",), None), (("purchase", "visit"), None), (("visit",), "EUR")):
+        query = EventQuery(types=types, occurred_after=low, occurred_before=high)
+        options = {} if spend_in is None else {"spend_in": spend_in}
+        matching = [
+            event
+            for event in events
+            if low <= event.occurred_at < high
+            and (
+                not types
+                or event.type in types
+                or (event.category is Category.TRANSACTION and spend_in is not None and event.currency == spend_in)
+            )
+        ]
+        found: list[Moment] = []
+        await business.ctx.workspace.moments.read_moments(query, found.extend, 1_000, **options)
+        assert sorted(found, key=lambda each: each.order) == sorted(
+            map(moment_of, matching), key=lambda each: each.order
+        )
+        acted = {event.pass_id for event in events if (event.type in types if types else not event.is_made)}
+        passes = {event.pass_id for event in events}
+        assert await business.ctx.workspace.moments.acted_before(passes, types, LATEST) == acted
+        early = {e.pass_id for e in events if e.occurred_at < low and (e.type in types if types else not e.is_made)}
+        assert await business.ctx.workspace.moments.acted_before(passes, types, low) == early
+
+
+def moment_of(event: Event) -> Moment:
+    """Return the moment of an event."""
+    return Moment(
+        event.pass_id,
+        event.occurred_ms,
+        event.step,
+        id=event.id,
+        type=event.type,
+        category=event.category,
+        currency=event.currency,
+        amount=event.amount,
+        made=event.is_made,
+    )
