@@ -43,6 +43,7 @@ from .partner import Partner, run_partner
 from .processes import Plan, Processes
 from .programs import Programs, define_programs
 from .report import CrashReport, Minimum
+from .rollups import find_problems_of_rollups
 
 FAULTS_IN_A_ROW = 3
 MAX_PENDING = 50
@@ -138,6 +139,7 @@ async def run(
             await _wait_until_done(resources, say)
             followed = await follower
             problems += await find_problems(resources.db, load, ids, await resources.clock.now())
+            problems += await find_problems_of_rollups(resources)
             problems += await effects.find_problems(resources.db)
             problems += await mail.find_problems(resources.db)
             problems += await everything.find_problems(resources.db)

@@ -8,19 +8,24 @@ import signal
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
+from app.domain.rollups.sealing import AT_ONCE
 from app.domain.webhooks import deliveries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.publish import PublishQueries
+from app.store.stages.rollup_marks import RollupMarkQueries
+from app.store.stages.rollups import SealQueries
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.deliveries import DeliveryQueries
 from app.store.workspace.events import EventQueries
 from app.store.workspace.partitions import PartitionQueries
 from app.store.workspace.reactions import ReactionQueries
 from app.store.workspace.removals import RemovalQueries
+from workers import rollup_looks, seals
 from workers.main import main
 
 STEPS = {
@@ -34,7 +39,9 @@ STEPS = {
         "due_within",
         "mark_caught_up",
     ),
-    EraseQueries: ("replace_events_by_stubs", "empty_activities", "finish"),
+    EraseQueries: ("name_batch", "replace_events_by_stubs", "take_out_batches", "empty_activities", "finish"),
+    RollupMarkQueries: ("mark_hours",),
+    SealQueries: ("heads", "read_hour", "insert", "commit"),
     RemovalQueries: ("insert",),
     JobLeases: ("commit",),
     PublishQueries: ("waiting", "published"),
@@ -70,6 +77,10 @@ def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Ran
 if __name__ == "__main__":
     delays = (min(each, MAX_RETRY_SECONDS) for each in deliveries.RETRY_DELAYS_SECONDS)
     deliveries.RETRY_DELAYS_SECONDS = tuple(delays)  # type: ignore[assignment]
+    # Else old hours are sealed when nothing has changed for long, and hours that have not ended are not sealed at all.
+    patch.object(seals, "Timing", return_value=AT_ONCE).start()
+    rollup_looks.DIRTY_INTERVAL_SECONDS = 1.0
+    seals.RETRY_SECONDS = 1.0
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:
