@@ -20,6 +20,7 @@ from bson.codec_options import CodecOptions
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
+from .pipelines import run_stages
 from .schedule import Schedule
 
 Doc = dict[str, Any]
@@ -132,17 +133,9 @@ class Collection:
         return Cursor(self._schedule, lambda: self._read(query))
 
     def aggregate(self, stages: Sequence[Doc]) -> Cursor:
-        """Return a cursor over the documents that all `$match` stages match, in the order and number of the others."""
-        query: Doc = {}
-        for stage in stages:
-            query |= stage.get("$match", {})
-        cursor = self.find(query)
-        for stage in stages:
-            if "$sort" in stage:
-                cursor = cursor.sort(list(stage["$sort"].items()))
-            if "$limit" in stage:
-                cursor = cursor.limit(stage["$limit"])
-        return cursor
+        """Return a cursor over what the stages make of the documents, as they are when it is read."""
+        first, *others = stages if "$match" in stages[0] else ({"$match": {}}, *stages)
+        return Cursor(self._schedule, lambda: run_stages(self._read(first["$match"]), others, matches))
 
     async def find_one(
         self, query: Doc, projection: Doc | None = None, sort: Sequence[tuple[str, int]] = ()
@@ -298,7 +291,7 @@ class Matched:
     """The result of a write to many documents."""
 
     def __init__(self, matched_count: int) -> None:
-        self.matched_count = matched_count
+        self.matched_count = self.modified_count = matched_count
 
 
 class Cursor:
@@ -344,6 +337,7 @@ def _bind(step: Callable[..., bool], *args: Any) -> Callable[[], bool]:
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$in": lambda value, operand: value in operand,
+    "$nin": lambda value, operand: value not in operand,
     "$gte": lambda value, operand: value is not _MISSING and value >= operand,
     "$gt": lambda value, operand: value is not _MISSING and value > operand,
     "$lte": lambda value, operand: value is not _MISSING and value <= operand,
@@ -367,6 +361,10 @@ def _read_path(doc: Mapping[str, Any], path: str) -> Any:
 def matches(doc: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
     """Return whether a document matches a query. Raises KeyError for an operator that this store does not support."""
     for name, condition in query.items():
+        if name == "$and":
+            if not all(matches(doc, each) for each in condition):
+                return False
+            continue
         value = _read_path(doc, name)
         if isinstance(condition, dict):
             for operator, operand in condition.items():

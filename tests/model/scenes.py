@@ -16,7 +16,6 @@ from app.domain.events.events import EventInput
 from app.domain.ids import event_id
 from tests.crashes import Crash
 from workers.stages import backfill, due, fold, merge, publish
-from workers.worker import Worker
 
 from .schedule import Odds
 from .script import QUARTER_DAY, START
@@ -111,10 +110,6 @@ class Stage(World):
     async def erase_pass(self, name: str = "ann") -> None:
         """Erase a pass one millisecond from now."""
         await self.script.erase_step(await self.clock.now() + ONE_MS, name)(self.new_context())
-
-    def new_worker(self) -> Worker:
-        """Return a worker with empty caches."""
-        return Worker.on(self.open_process())
 
     async def fold(self) -> None:
         """Let another worker fold the pending events."""

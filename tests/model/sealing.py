@@ -1,77 +1,65 @@
-"""Seals of hours beside the stages, and what must hold for their contents when all work is done.
-
-A content here is the list of the counted events, so that no two errors cancel out. A seal reads the events one after the
-other, as a scan of a store does: it sees no single moment.
-"""
+"""Seals beside the stages, and what must hold for the contents of rollups when all work is done."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
-from random import Random
-
-from pymongo.errors import BulkWriteError, PyMongoError
+from collections.abc import Iterable
 
 from app.domain.events.events import INTERNAL_TYPES
 from app.domain.rollups.levels import Level
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.rollups.rows import CountedRow, add_rows, row_of
+from app.domain.rollups.sealing import AT_ONCE
+from app.domain.values.instants import to_ms
+from app.store.codecs.events import from_doc
 from app.store.codecs.guards import is_declined
-from app.store.codecs.rollups import head_id
+from app.store.codecs.rollups import content_id, rows_from_docs
+from workers.seals import Seals
+from workers.worker import Worker
 
 from .memory import Doc, MemoryDatabase
 
-
-class Sealer:
-    """A process that seals marked hours, in random order."""
-
-    def __init__(self, db: MemoryDatabase, choices: Random) -> None:
-        self._db, self._choices = db, choices
-
-    async def seal_some(self) -> bool:
-        """Seal up to two marked hours, and return whether any was marked."""
-        heads = await self._db["rollup_heads"].find({"dirty": {"$gte": 0}, "level": Level.HOUR.value}).to_list(None)
-        for head in self._choices.sample(heads, min(2, len(heads))):
-            with contextlib.suppress(PyMongoError):
-                await self._seal(head)
-        return bool(heads)
-
-    async def _seal(self, head: Doc) -> None:
-        start_ms = to_ms(head["start"])
-        span = {"$gte": head["start"], "$lt": from_ms(Level.HOUR.end_ms(start_ms))}
-        listed = await self._db["events"].find({"occurred_at": span}).to_list(None)
-        content = []
-        for each in listed:
-            [doc] = await self._db["events"].find({"_id": each["_id"]}).to_list(None)
-            if "pend" in doc:
-                return
-            if is_counted(doc):
-                content.append(doc["_id"])
-        await self.store(head, content)
-
-    async def store(self, head: Doc, content: Sequence[str]) -> None:
-        """Store a content, and drop the mark of its head if it is the one that was read before the events."""
-        token = head["dirty"]
-        with contextlib.suppress(BulkWriteError):  # another seal under the same mark
-            await self._db["contents"].insert_many([{"_id": f"{head['_id']}|{token}", "events": sorted(content)}])
-        await self._db["rollup_heads"].update_one(
-            {"_id": head["_id"], "dirty": token}, {"$unset": {"dirty": ""}, "$set": {"sealed": token}}
-        )
+LEVELS = (Level.HOUR, Level.DAY, Level.MONTH)
 
 
-def is_counted(doc: Mapping[str, object]) -> bool:
-    """Return whether a document that is not pending is an event that rollups hold."""
-    return "removed" not in doc and doc["type"] not in INTERNAL_TYPES and not is_declined(dict(doc))
+def seal_without_delay(worker: Worker) -> Worker:
+    """Let a worker seal whatever is marked, and not depend on real time. Return it."""
+    worker.seals = Seals(now_seconds=lambda: 0.0)
+    worker.seals.timing = AT_ONCE
+    return worker
 
 
 def check_contents(db: MemoryDatabase, workspace_id: str) -> None:
-    """Check that the content of each hour has the counted events of the hour, when nothing is pending or marked."""
-    events: dict[str, list[str]] = {}
-    for doc in db["events"].docs.values():
-        if is_counted(doc):
-            hour_ms = Level.HOUR.start_ms(to_ms(doc["occurred_at"]))
-            events.setdefault(head_id(workspace_id, Level.HOUR, hour_ms), []).append(doc["_id"])
+    """Check that each rollup has the rows of its counted events, when nothing is pending. Raises AssertionError."""
+    events = [from_doc(doc) for doc in db["events"].docs.values() if _is_counted(doc)]
     heads = db["rollup_heads"].docs
-    assert events.keys() <= heads.keys(), "an hour with events was never marked"
-    for key, head in heads.items():
-        content = db["contents"].docs.get(f"{key}|{head.get('sealed')}", {"events": []})
-        assert content["events"] == sorted(events.get(key, [])), f"the rollup of {head['start']} is out of date"
+    for level in LEVELS:
+        expected: dict[int, list[CountedRow]] = {}
+        for event in events:
+            row = row_of(event)
+            cell_ms = row.start_ms - row.start_ms % level.cell_ms
+            moved = CountedRow(cell_ms, row.type, row.key, totals=row.totals)
+            expected.setdefault(level.start_ms(event.occurred_ms), []).append(moved)
+        starts = {to_ms(head["start"]): head for head in heads.values() if head["level"] == level}
+        assert expected.keys() <= starts.keys(), f"a {level.name} with events was never marked"
+        for start_ms, head in starts.items():
+            assert "dirty" not in head, f"a {level.name} was not sealed"
+            found = _read_rows(db, workspace_id, level, head)
+            assert _sorted(found) == _sorted(expected.get(start_ms, ())), f"the rollup of a {level.name} is out of date"
+
+
+def _is_counted(doc: Doc) -> bool:
+    return "removed" not in doc and doc["type"] not in INTERNAL_TYPES and not is_declined(doc)
+
+
+def _read_rows(db: MemoryDatabase, workspace_id: str, level: Level, head: Doc) -> Iterable[CountedRow]:
+    start_ms, token = to_ms(head["start"]), head.get("sealed")
+    ids = [
+        content_id(workspace_id, level, start_ms, token=token, event_type=kind, part=part)
+        for kind, parts in head.get("types", ())
+        for part in range(parts)
+        if token is not None
+    ]
+    return rows_from_docs([db["rollups"].docs[each] for each in ids], level, start_ms)
+
+
+def _sorted(rows: Iterable[CountedRow]) -> list[CountedRow]:
+    return sorted(add_rows(rows), key=lambda row: (row.start_ms, row.type, str(row.key)))

@@ -1,9 +1,12 @@
-"""The rules of marks removed, one at a time. A scene must catch each."""
+"""The rules of marks, seals and reads of rollups removed, one at a time. A scene must catch each."""
 
 from __future__ import annotations
 
+from app.commands.insights import sealed
+from app.store.stages.rollups import SealQueries
 from app.store.workspace import rollup_heads
-from workers.stages import clearing, erase, fold, publish
+from app.store.workspace.rollups import RollupQueries
+from workers.stages import clearing, erase, fold, publish, seal
 
 from .mutants import Mutant
 
@@ -90,5 +93,68 @@ SEALING_MUTANTS = (
         old="return 1 + random_bits % (int(2**MARK_BITS) - 1)",
         new="return 1",
     ),
+    Mutant(
+        name="hour with a pending event is sealed",
+        owner=SealQueries,
+        function="read_hour",
+        old="elif slot >= 0:",
+        new="elif slot >= 64:",
+    ),
+    Mutant(
+        name="content is valid although the mark has changed",
+        owner=SealQueries,
+        function="commit",
+        old=", dirty=equal_to(seal.mark)",
+        new="",
+    ),
+    Mutant(
+        name="all contents of an hour have one token",
+        owner=seal,
+        function="store",
+        old="token = new_mark()",
+        new="token = 1",
+    ),
+    Mutant(
+        name="day is not marked when one of its hours is sealed",
+        owner=seal,
+        function="seal_hours",
+        old="await worker.seal_queries.mark(HeadKey(workspace_id, Level.DAY, task.start_ms))",
+        new="pass",
+    ),
+    Mutant(
+        name="month is not marked when one of its days is sealed",
+        owner=seal,
+        function="join_period",
+        old="await queries.mark(HeadKey(key.workspace_id, Level.MONTH, Level.MONTH.start_ms(key.start_ms)))",
+        new="pass",
+    ),
+    Mutant(
+        name="day with a marked hour is read from its content",
+        owner=sealed,
+        function="_look",
+        old="await heads.heads(by_month.inside), dirty_hours)",
+        new="await heads.heads(by_month.inside), ())",
+    ),
+    Mutant(
+        name="pending events that counted before are added to rollups",
+        owner=RollupQueries,
+        function="pending_rows",
+        old=', "moved.told": {"$ne": True}',
+        new="",
+    ),
+    Mutant(
+        name="reader does not look at the heads a second time",
+        owner=sealed,
+        function="_is_unchanged",
+        old="    for level in (Level.HOUR, Level.DAY):\n",
+        new="    return True\n    for level in (Level.HOUR, Level.DAY):\n",
+    ),
+    Mutant(
+        name="second look compares marks only",
+        owner=sealed,
+        function="_is_unchanged",
+        old="heads.get(period, Head()) == head",
+        new="heads.get(period, Head()).dirty == head.dirty",
+    ),
 )
-"""Rules of marks removed, one at a time."""
+"""Rules of marks, seals and reads removed, one at a time."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from random import Random
 
 from app.domain.events.events import Event
 from tests.crashes import Crash
-from workers.stages import fold, merge, publish
+from workers.stages import fold, merge, publish, seal
 from workers.worker import Worker
 
 from .scenes import ALL_SLOTS, Scene, Stage, crash, interleave, play
-from .sealing import Sealer
 
 
-async def seal_all(stage: Stage) -> None:
-    """Seal all marked hours in which nothing is pending."""
-    await Sealer(stage.db, Random(1)).seal_some()
+async def seal_marked(stage: Stage) -> None:
+    """Let another worker seal all that is marked and has nothing pending."""
+    await seal.seal(stage.new_worker(), stage.workspace_id)
 
 
 async def fold_and_crash_at_mark(stage: Stage) -> None:
@@ -47,10 +45,10 @@ async def hour_is_sealed_before_a_removed_event_is_a_stub(stage: Stage) -> None:
     await stage.buy()
     await stage.buy("bob")
     await stage.fold()
-    await seal_all(stage)
+    await seal_marked(stage)
     await stage.remove_events(2)
     slow = stage.new_worker()
-    interleave(slow.fold_queries, "replace_by_stubs", before=[lambda: seal_all(stage)])
+    interleave(slow.fold_queries, "replace_by_stubs", before=[lambda: seal_marked(stage)])
     await fold.fold(slow, ALL_SLOTS)
 
 
@@ -60,9 +58,9 @@ async def event_is_removed_while_its_hour_is_sealed(stage: Stage) -> None:
     await stage.fold()
     await stage.advance_clock()
     await stage.remove_events()
-    sealer = Sealer(stage.db, Random(1))
-    interleave(sealer, "store", before=[stage.fold])
-    await sealer.seal_some()
+    slow = stage.new_worker()
+    interleave(slow.seal_queries, "insert", before=[stage.fold])
+    await seal.seal(slow, stage.workspace_id)
 
 
 async def worker_crashes_after_it_emptied_events_that_another_erases(stage: Stage) -> None:
@@ -70,7 +68,7 @@ async def worker_crashes_after_it_emptied_events_that_another_erases(stage: Stag
     await stage.buy()
     await stage.fold()
     await stage.publish()
-    await seal_all(stage)
+    await seal_marked(stage)
     await stage.erase_pass()
     await stage.fold()
     await stage.publish()
@@ -85,8 +83,8 @@ async def two_workers_erase_batches_of_different_hours(stage: Stage) -> None:
         await stage.buy()
         await stage.fold()
         await stage.publish()
-    await seal_all(stage)
-    await seal_all(stage)
+    await seal_marked(stage)
+    await seal_marked(stage)
     await stage.erase_pass()
     await stage.fold()
     await stage.publish()
@@ -101,7 +99,7 @@ async def event_counted_before_its_merge_is_pending_on_an_erased_pass(stage: Sta
     await stage.buy("bob")
     await stage.fold()
     await stage.publish()
-    await seal_all(stage)
+    await seal_marked(stage)
     await stage.merge()
     await stage.fold()
     await stage.publish()
@@ -129,14 +127,82 @@ async def hour_is_sealed_before_a_made_event_is_stored(stage: Stage) -> None:
     insert = slow.publish_queries.insert_made
 
     async def seal_then_insert(workspace_id: str, made: Sequence[Event]) -> None:
-        await seal_all(stage)
+        await seal_marked(stage)
         await insert(workspace_id, made)
 
     slow.publish_queries.insert_made = seal_then_insert  # type: ignore[method-assign]
     await publish.publish(slow, stage.workspace_id)
 
 
+async def hour_is_sealed_before_an_event_is_cleared(stage: Stage) -> None:
+    """The hour is marked already. The event is pending, so the seal leaves the hour."""
+    await stage.buy()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "clear", before=[lambda: seal_marked(stage)])
+    await fold.fold(slow, ALL_SLOTS)
+
+
+async def event_counts_in_an_hour_of_a_sealed_day(stage: Stage) -> None:
+    """The hour is marked, its day is not. A reader uses neither."""
+    await stage.buy()
+    await stage.fold()
+    await seal_marked(stage)
+    await stage.buy("bob")
+    await stage.fold()
+    await read_several_times(stage)
+
+
+async def event_moves_after_its_hour_was_sealed(stage: Stage) -> None:
+    """The event is pending again, and the rollup of its hour has it."""
+    await stage.buy()
+    await stage.buy("bob")
+    await stage.fold()
+    await stage.publish()
+    await seal_marked(stage)
+    await stage.merge()
+    await stage.fold()
+    await stage.publish()
+    await stage.sweep_merges(stage.new_worker())
+    await read_several_times(stage)
+
+
+async def event_is_cleared_while_rows_are_read(stage: Stage) -> None:
+    """The reader has found the hour clean. It finds no pending event any more, and the hour is marked now."""
+    await stage.buy()
+    await stage.fold()
+    await seal_marked(stage)
+    await stage.buy("bob", quarter_days=0)
+    await read_while(stage, stage.fold)
+
+
+async def hour_is_sealed_anew_while_rows_are_read(stage: Stage) -> None:
+    """The reader has the content of the hour before. Only the token of its head has changed."""
+    await stage.buy()
+    await stage.fold()
+    await seal_marked(stage)
+    await stage.buy("bob", quarter_days=0)
+    await read_while(stage, stage.fold, lambda: seal_marked(stage))
+
+
+async def read_several_times(stage: Stage) -> None:
+    """Read and check rows, by days and by quarters of an hour."""
+    for _ in range(6):
+        await stage.row_reader.read(stage.new_context())
+
+
+async def read_while(stage: Stage, *acts: Callable[[], Awaitable[None]]) -> None:
+    """Read and check rows. Between the look at the heads and the read of pending events, the others act."""
+    ctx = stage.new_context()
+    interleave(ctx.workspace.rollups, "pending_rows", before=acts)
+    await stage.row_reader.read(ctx)
+
+
 SEALING_SCENES: Sequence[Scene] = (
+    hour_is_sealed_before_an_event_is_cleared,
+    event_counts_in_an_hour_of_a_sealed_day,
+    event_moves_after_its_hour_was_sealed,
+    event_is_cleared_while_rows_are_read,
+    hour_is_sealed_anew_while_rows_are_read,
     fold_crashes_before_it_marks,
     hour_is_sealed_before_a_removed_event_is_a_stub,
     event_is_removed_while_its_hour_is_sealed,

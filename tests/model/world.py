@@ -31,15 +31,16 @@ from app.store.operations.heartbeats import Heartbeats
 from app.store.workspace.pass_periods import MARKED
 from app.store.workspace.reactions import ReactionQueries
 from workers.sharing import Sharing
-from workers.stages import backfill, due, erase, fold, merge, publish, seal_passes
+from workers.stages import backfill, due, erase, fold, merge, publish, seal, seal_passes
 from workers.worker import Worker
 
 from .invariants import Invariants
 from .memory import MemoryDatabase
 from .months import check_months
+from .reading import RowReader
 from .schedule import Odds, QuietLoop, Schedule
 from .script import START, Script
-from .sealing import Sealer, check_contents
+from .sealing import check_contents, seal_without_delay
 
 SLOT_RANGES = ("0-31", "32-63")
 MAX_TURNS = 60_000
@@ -75,6 +76,9 @@ SMALL_LIMITS = {
     "workers.stages.erase.CACHE_EXPIRY_SECONDS": 0.0,
     # A run must not depend on real time.
     "workers.worker.REST_SECONDS": 0.0,
+    "workers.stages.seal.MAX_YIELD_SECONDS": 0.0,
+    "workers.stages.seal.system_ms": _ticks.__next__,
+    "app.store.stages.rollups.SCAN_BATCH_SIZE": 2,
     "app.domain.state.windows.MAX_EXPIRING": 2,
     "app.domain.state.refilling.MAX_EXPIRING": 2,
     "app.store.workspace.counted_events.MAX_EXPIRING": 2,
@@ -154,6 +158,7 @@ class World:
         self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
         self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules, guarded=guarded)
         self.seals_months = months
+        self.row_reader = RowReader(self.db, self.script, Random(seed + 2))
         self.read: list[Activity] = []
         self.is_open, self.is_sealing = True, sealing
 
@@ -166,7 +171,7 @@ class World:
             self.schedule.start_process(f"worker {number}", run, is_slow=number < self.slow)
         self.schedule.start_process("reader", self.follow_log)
         if self.is_sealing:
-            self.schedule.start_process("sealer", partial(self.run_sealer, Random(self.random.random())))
+            self.schedule.start_process("reader of rows", self.read_rows)
         await self.schedule.run(MAX_TURNS)
         self.schedule.stop_faults()
         self.schedule.start_process("last worker", self.finish)
@@ -195,6 +200,10 @@ class World:
             cache=WorkspaceCache(),
         )
 
+    def new_worker(self) -> Worker:
+        """Return a worker with empty caches."""
+        return seal_without_delay(Worker.on(self.open_process()))
+
     def new_context(self) -> Context:
         """Return the context of a request to a process that has just started."""
         resources = self.open_process()
@@ -208,7 +217,7 @@ class World:
 
     async def run_worker(self, choices: Random) -> None:
         """Run a worker process that does two things at a time, chosen at random."""
-        worker = Worker.on(self.open_process())
+        worker = self.new_worker()
         worker.sharing = UnsteadySharing(worker, choices)
         await asyncio.gather(*(self.run_stages(worker, choices) for _ in range(2)))
 
@@ -237,6 +246,7 @@ class World:
             partial(publish.publish, worker, self.workspace_id),
             partial(self.sweep_merges, worker),
             partial(self.sweep_erasures, worker),
+            *([partial(seal.seal, worker, self.workspace_id)] if self.is_sealing else []),
             *([partial(seal_passes.seal_passes, worker, self.workspace_id)] if self.seals_months else []),
         ]
 
@@ -253,7 +263,7 @@ class World:
 
     async def finish(self) -> None:
         """Run a single worker until nothing is left to do, then read the rest of the log."""
-        worker = Worker.on(self.open_process())
+        worker = self.new_worker()
         sweeps = 0
         while not await self.is_finished():
             sweeps += 1
@@ -263,9 +273,8 @@ class World:
         ctx = self.new_context()
         while await self.read_log(ctx):
             pass
-        sealer = Sealer(self.db, self.random)
-        while self.is_sealing and await sealer.seal_some():
-            pass
+        if self.is_sealing:
+            await self.row_reader.read(ctx)
 
     async def is_finished(self) -> bool:
         """Return whether no stage has anything left to do."""
@@ -277,15 +286,16 @@ class World:
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())
             or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
+            or (self.is_sealing and any("dirty" in doc for doc in self.db["rollup_heads"].docs.values()))
             or (self.seals_months and any("dirty_months" in doc for doc in cards))
             or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
 
-    async def run_sealer(self, choices: Random) -> None:
-        """Seal marked hours while the business is open."""
-        sealer = Sealer(self.db, choices)
+    async def read_rows(self) -> None:
+        """Read and check rows of counted events while the business is open."""
+        ctx = self.new_context()
         while self.is_open:
-            await sealer.seal_some()
+            await self.row_reader.read(ctx)
 
     async def follow_log(self) -> None:
         """Run a reader that follows the log while the business is open."""
@@ -313,6 +323,10 @@ class World:
         return Invariants(self.db, self.script, now_ms).check(self.read, instants=not self.has_late_events)
 
 
+async def _call_at_once(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return function(*args, **options)
+
+
 async def _nothing_follows(_queries: ReactionQueries, _pass_ids: Sequence[str]) -> bool:
     return False
 
@@ -328,6 +342,8 @@ def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
             stack.enter_context(patch(name, limit))
         # No worker of the model reacts, so an erasure must not wait for it. See test_reacting.py.
         stack.enter_context(patch("app.store.workspace.reactions.ReactionQueries.has_unmade", _nothing_follows))
+        # What runs in a thread elsewhere must run between two turns here.
+        stack.enter_context(patch("asyncio.to_thread", _call_at_once))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))
 
 
