@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from app.clock import system_ms
 
 from . import wakeups
-from .seals import RETRY_SECONDS
 from .wakeups import Run
 from .worker import Worker
 
@@ -44,9 +43,6 @@ class RollupLooks:
             for workspace_id in worker.sharing.choose("seal", dict.fromkeys(found)):
                 worker.seals.note_dirty(workspace_id)
         while not worker.stopping and (due := worker.seals.take_due()) is not None:
-            if worker.sharing.prefers("seal", due):
-                # If the stage fails, nothing else schedules another look.
-                worker.seals.schedule(due, RETRY_SECONDS)
             await wakeups.take(worker, self._stages, "seal", due)
 
     async def drop_contents(self) -> None:

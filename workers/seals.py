@@ -76,11 +76,18 @@ class Seals:
         return workspace_id
 
     def begin_look(self, workspace_id: str) -> SealLap:
-        """Return the lap of a workspace for a look, which finds all that was noted before."""
-        self._due_at.pop(workspace_id, None)
+        """Return the lap of a workspace for a look, which finds all that was noted before. It is repeated if it fails."""
         lap = self.lap(workspace_id)
         lap.looked_at = self.now_seconds()
+        self._due_at[workspace_id] = lap.looked_at + RETRY_SECONDS
         return lap
+
+    def end_look(self, workspace_id: str, wait_seconds: float | None) -> None:
+        """Schedule the next look at a workspace after what waits, if anything does. What was noted meanwhile stays."""
+        if self._due_at.get(workspace_id) == self.lap(workspace_id).looked_at + RETRY_SECONDS:
+            del self._due_at[workspace_id]
+        if wait_seconds is not None:
+            self.schedule(workspace_id, wait_seconds)
 
     def forget(self, workspace_id: str) -> None:
         """Drop what the last look found, because nothing is dirty, or another worker seals the workspace."""

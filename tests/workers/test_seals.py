@@ -29,6 +29,7 @@ def test_marks_schedule_one_look_at_their_workspace_after_a_while() -> None:
 def test_marks_of_the_hour_that_has_not_ended_schedule_no_look() -> None:
     seals = Seals(Seconds())
     seals.begin_look("ws_1").open_hour_ms = HOUR_MS
+    seals.end_look("ws_1", None)
     seals.note_marked([("ws_1", HOUR_MS)])
     assert not seals.is_scheduled("ws_1")
     seals.note_marked([("ws_1", 0)])
@@ -47,8 +48,26 @@ def test_workspace_with_dirty_heads_is_looked_at_unless_a_look_has_seen_them() -
     assert seals.take_due() == "ws_1"
 
 
-def test_look_forgets_an_earlier_schedule() -> None:
-    seals = Seals(Seconds())
+def test_look_that_fails_is_repeated_after_a_minute() -> None:
+    seconds = Seconds()
+    seals = Seals(seconds)
     seals.schedule("ws_1", 0.0)
     seals.begin_look("ws_1")
     assert seals.take_due() is None
+    seconds.now = RETRY_SECONDS
+    assert seals.take_due() == "ws_1"
+
+
+def test_end_of_a_look_keeps_what_was_noted_meanwhile() -> None:
+    seconds = Seconds()
+    seals = Seals(seconds)
+    for workspace_id in ("ws_1", "ws_2", "ws_3"):
+        seals.begin_look(workspace_id)
+    seals.note_marked([("ws_1", 0)])
+    for workspace_id, wait_seconds in (("ws_1", 3_600.0), ("ws_2", None), ("ws_3", 3_600.0)):
+        seals.end_look(workspace_id, wait_seconds)
+    seconds.now = seals.timing.quiet
+    assert [seals.take_due(), seals.take_due()] == ["ws_1", None]
+    assert not seals.is_scheduled("ws_2")
+    seconds.now = 3_600.0
+    assert seals.take_due() == "ws_3"

@@ -19,12 +19,13 @@ from app.clock import system_ms
 from app.domain.rollups.building import Content, build_content
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
+from app.domain.rollups.plans import Head
 from app.domain.rollups.rows import DAY_MS, HOUR_MS, QUARTER_HOUR_MS
 from app.domain.rollups.sealing import SealTask
 from app.domain.values.instants import to_ms
 from app.store.codecs.rollups import content_to_docs, head_id, parts_of, rows_from_docs
 from app.store.mongo.queries import Doc
-from app.store.stages.rollups import Head, Seal
+from app.store.stages.rollups import Seal
 from app.store.workspace.rollup_heads import new_mark
 from app.telemetry import metrics
 from workers.worker import Worker
@@ -33,22 +34,23 @@ log = logging.getLogger(__name__)
 
 MAX_DIRTY_PERIODS = 2_000
 """Dirty periods that one look reads, the newest ones. The next look reads those that are dirty then."""
-SLICE_SECONDS = 2.0
-"""The time after which the next workspace has its turn."""
 MAX_YIELD_SECONDS = 0.5
 """The longest wait for the fold and publish between two reads."""
 
 
 async def seal(worker: Worker, key: str) -> None:
     """Seal the dirty periods of a workspace that are ready. Safe to repeat, and to run in several workers at once."""
-    worker.seals.lap(key).began_at = worker.seals.now_seconds()
+    if not worker.is_running("seal", key):
+        lap = worker.seals.lap(key)
+        # Tasks of a run that failed may be done by now, and others may wait.
+        lap.began_at, lap.tasks = worker.seals.now_seconds(), []
     await worker.run_alone("seal", key, lambda: seal_once(worker, key))
 
 
 async def seal_once(worker: Worker, workspace_id: str) -> bool:
     """Do the next task of the last look, or look, and return whether more may follow at once. Raises Unavailable."""
     lap, now_seconds = worker.seals.lap(workspace_id), worker.seals.now_seconds()
-    if lap.tasks and now_seconds - lap.began_at > SLICE_SECONDS:
+    if lap.tasks and now_seconds - lap.began_at > worker.seals.timing.slice:
         worker.seals.schedule(workspace_id, 0.0)
         return False
     if not lap.tasks:
@@ -67,9 +69,9 @@ async def look(worker: Worker, workspace_id: str) -> None:
     now_ms = to_ms(await worker.resources.clock.now())
     plan = lap.notes.plan(dirty, now_ms, seals.now_seconds(), seals.timing)
     lap.tasks, lap.sealed, lap.open_hour_ms = list(plan.tasks), 0, plan.open_hour_ms
-    if plan.wait_seconds is not None:
-        seals.schedule(workspace_id, plan.wait_seconds)
-    elif not dirty:
+    if not plan.tasks or plan.wait_seconds is not None:
+        seals.end_look(workspace_id, plan.wait_seconds)
+    if not dirty:
         seals.forget(workspace_id)
 
 
@@ -83,7 +85,7 @@ async def seal_hours(worker: Worker, workspace_id: str, task: SealTask) -> int:
     """Seal dirty hours of one day, and return how many are sealed. Raises Unavailable; safe to repeat."""
     election = worker.last_election()
     keys = [HeadKey(workspace_id, Level.HOUR, start_ms) for start_ms in task.hours]
-    heads = {key: head for key, head in (await worker.seal_queries.heads(keys)).items() if head.mark is not None}
+    heads = {key: head for key, head in (await worker.seal_queries.heads(keys)).items() if head.dirty is not None}
     contents: dict[HeadKey, Content] = {}
     give_way = yielding(worker)
     for key in heads:
@@ -113,10 +115,10 @@ async def join_period(worker: Worker, key: HeadKey) -> int:
     """
     election, queries = worker.last_election(), worker.seal_queries
     head = (await queries.heads([key])).get(key)
-    if head is None or head.mark is None or worker.stopping:
+    if head is None or head.dirty is None or worker.stopping:
         return 0
     part_heads = await queries.heads(parts_of_period(key))
-    if any(part.mark is not None for part in part_heads.values()):
+    if any(part.dirty is not None for part in part_heads.values()):
         return 0
     docs = await queries.contents({part: each for part, each in part_heads.items() if each.token is not None})
     worker.require_same_primary(election)
@@ -154,10 +156,10 @@ async def store(worker: Worker, contents: Mapping[HeadKey, tuple[Head, Content]]
     seals: list[Seal] = []
     docs: list[Doc] = []
     for key, (head, content) in contents.items():
-        assert head.mark is not None
+        assert head.dirty is not None
         token = new_mark()
         docs += content_to_docs(content, *key, token=token)
-        seals.append(Seal(key, head.mark, token, parts=parts_of(content)))
+        seals.append(Seal(key, head.dirty, token, parts=parts_of(content)))
     await queries.insert(docs, {head_id(*seal.key): seal.mark for seal in seals}, now_ms)
     await queries.expire({key: head for key, (head, _) in contents.items()}, now_ms)
     sealed = await queries.commit(seals)

@@ -26,6 +26,7 @@ class Timing:
       `limit`.
     - `old_quiet`, `old_limit`: the same for older hours; `old_quiet` asks that no older hour of the workspace changes.
     - `waits_for_end`: whether an hour that has not ended is left.
+    - `slice`: the time after which the next workspace has its turn.
     """
 
     quiet: float = 5.0
@@ -33,9 +34,10 @@ class Timing:
     old_quiet: float = 10.0
     old_limit: float = 3_600.0
     waits_for_end: bool = True
+    slice: float = 2.0
 
 
-AT_ONCE = Timing(quiet=0.0, limit=0.0, old_quiet=0.0, old_limit=0.0, waits_for_end=False)
+AT_ONCE = Timing(quiet=0.0, limit=0.0, old_quiet=0.0, old_limit=0.0, waits_for_end=False, slice=math.inf)
 """Seals all that is dirty at each look, in tests and benchmarks."""
 
 

@@ -15,26 +15,19 @@ from app.domain.events.events import INTERNAL_TYPES
 from app.domain.rollups.building import Content, ContentBuilder
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
+from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.guards import is_declined
 from app.store.codecs.rollups import ROW_FIELDS, content_id, head_id, head_id_of_content, row_from_doc, token_of_content
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
+from app.store.workspace.rollup_contents import head_from_doc
 from app.store.workspace.rollup_heads import mark_heads
 
 SCAN_BATCH_SIZE = 1_000
 """Events that one read of a scan returns. Between two reads, the worker's other stages run."""
 KEPT_MS = 86_400_000
 """How long a content is kept that its head does not name: a reader may have read the head a moment before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Head of a period: its mark, and the token and the parts of its valid content. None for what it does not have."""
-
-    mark: int | None
-    token: int | None
-    parts: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +77,7 @@ class SealQueries(StageQueries):
         """Return those of the heads that exist. Index: _id."""
         by_id = {head_id(*key): key for key in keys}
         docs = await self._find_by_ids(self._heads, by_id, {each: key.workspace_id for each, key in by_id.items()})
-        return {
-            by_id[doc["_id"]]: Head(
-                doc.get("dirty"), doc.get("sealed"), [(name, parts) for name, parts in doc.get("types", ())]
-            )
-            for doc in docs
-        }
+        return {by_id[doc["_id"]]: head_from_doc(doc) for doc in docs}
 
     async def mark(self, key: HeadKey) -> None:
         """Give a head a new mark. Safe to repeat. Index: _id."""
@@ -125,7 +113,7 @@ class SealQueries(StageQueries):
 
         A head is left out if a document is missing.
         """
-        ids = {key: _content_ids(key, head.token, head.parts) for key, head in heads.items()}
+        ids = {key: _content_ids(key, head.token, head.types) for key, head in heads.items()}
         workspace_ids = {each: key.workspace_id for key, own in ids.items() for each in own}
         docs = {doc["_id"]: doc for doc in await self._find_by_ids(self._contents, workspace_ids, workspace_ids)}
         return {key: [docs[each] for each in own] for key, own in ids.items() if docs.keys() >= set(own)}
@@ -142,7 +130,7 @@ class SealQueries(StageQueries):
 
     async def expire(self, heads: Mapping[HeadKey, Head], now_ms: int) -> None:
         """Let the valid contents of heads be checked in a day, because others are about to replace them. Index: _id."""
-        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.parts)]
+        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.types)]
         for start in range(0, len(ids), self._in_chunk):
             chunk = ids[start : start + self._in_chunk]
             await self._contents.update_many({"_id": {"$in": chunk}}, {"$set": {"check_at": now_ms + KEPT_MS}})

@@ -52,12 +52,12 @@ class HeadQueries(WorkspaceQueries):
         """Return the heads of all months that have one. Index: _id, of which a range holds them."""
         prefix = f"{self._workspace_id}|{Level.MONTH.value}"
         docs = await self._collection.find(self._by_id({"$gte": f"{prefix}|", "$lt": f"{prefix}}}"})).to_list(None)
-        return {_period_of(doc): _head_from_doc(doc) for doc in docs}
+        return {_period_of(doc): head_from_doc(doc) for doc in docs}
 
     async def heads(self, periods: Collection[Period]) -> dict[Period, Head]:
         """Return the heads of those of the periods that have one. Index: _id."""
         docs = await self._by_ids(head_id(self._workspace_id, *period) for period in periods)
-        return {_period_of(doc): _head_from_doc(doc) for doc in docs}
+        return {_period_of(doc): head_from_doc(doc) for doc in docs}
 
 
 class ContentQueries(WorkspaceQueries):
@@ -93,6 +93,7 @@ def _period_of(doc: Mapping[str, Any]) -> Period:
     return Period(Level(doc["level"]), to_ms(doc["start"]))
 
 
-def _head_from_doc(doc: Mapping[str, Any]) -> Head:
+def head_from_doc(doc: Mapping[str, Any]) -> Head:
+    """Return the head of a document."""
     types = tuple((kind, int(parts)) for kind, parts in doc.get("types", ()))
     return Head(doc.get("dirty"), doc.get("sealed"), types)
