@@ -62,6 +62,7 @@ def check_history(
                 activity.segment_id, answering, activity.occurred_at, dict(activity.cause), None, None,
             ]  # fmt: skip
         else:
+            assert key in last, "an exit has no entry before it"
             expected[last[key]][4:] = [activity.occurred_at, dict(activity.cause)]
     found = {
         doc["_id"]: [doc["segment"], doc.get("pass"), doc["entered"], doc["enter"], doc.get("left"), doc.get("leave")]
