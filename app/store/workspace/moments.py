@@ -24,8 +24,8 @@ from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .rollups import WAITS, Waiting
 
-MOMENTS_PER_READ = 5_000
-"""Events that one part has, so that the API does not hold all documents of a question at once."""
+MOMENTS_PER_READ = 2_000
+"""Events of one part. The API answers other clients between two parts, and never holds all documents of a question."""
 _FIELDS = (
     "pass", "occurred_at", "type", "category", "currency", "amount", "step", "outcome.status", "origin.channel",
     "pend", "moved.told", "guard", "correction_of", "recorded_at",
