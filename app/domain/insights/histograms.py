@@ -40,7 +40,7 @@ class HistogramBy(StrEnum):
     @property
     def cells(self) -> Cells:
         """The cells that the rows of a histogram must lie in."""
-        return Cells.QUARTER_HOUR if self.has_hour else Cells.DAY
+        return Cells.HOUR if self.has_hour else Cells.DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.spend import signed
 from app.domain.state.aggregations import (
     AMOUNT,
+    CLOCK,
     COUNTS,
     PERIODS,
     POINTS,
@@ -20,7 +21,6 @@ from app.domain.state.aggregations import (
     GroupBy,
     Key,
 )
-from app.domain.state.statistics import period_of
 from app.domain.values.decimals import ZERO, add_exactly, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 
@@ -31,7 +31,7 @@ _FIELDS = frozenset({None, AMOUNT, POINTS})
 _ANSWERED = frozenset({"types", "categories", "sources", "currency", "occurred_after", "occurred_before"})
 _UNANSWERED = [field.name for field in fields(EventQuery) if field.name not in _ANSWERED]
 """Parts of a query that rows say nothing about."""
-_DIMENSIONS = frozenset({GroupBy.TYPE, GroupBy.CATEGORY, GroupBy.SOURCE, GroupBy.CURRENCY, *PERIODS})
+_DIMENSIONS = frozenset({GroupBy.TYPE, GroupBy.CATEGORY, GroupBy.SOURCE, GroupBy.CURRENCY, *PERIODS, *CLOCK})
 
 
 def selection_of(query: EventQuery, aggregation: Aggregation) -> Selection | None:
@@ -41,9 +41,8 @@ def selection_of(query: EventQuery, aggregation: Aggregation) -> Selection | Non
     """
     has_more = any(getattr(query, name) not in (None, (), []) for name in _UNANSWERED)
     is_counted = aggregation.function is not Function.COUNT_PASSES and aggregation.field in _FIELDS
-    if has_more or not is_counted or not _DIMENSIONS.issuperset(aggregation.group_by):
+    if has_more or aggregation.reads_metadata or not is_counted or not _DIMENSIONS.issuperset(aggregation.group_by):
         return None
-    period = next((by for by in aggregation.group_by if by in PERIODS), None)
     return Selection(
         to_ms(query.occurred_after or EARLIEST),
         to_ms(query.occurred_before or LATEST),
@@ -51,7 +50,7 @@ def selection_of(query: EventQuery, aggregation: Aggregation) -> Selection | Non
         categories=query.categories,
         sources=query.sources,
         currency=query.currency,
-        cells=Cells.TOTAL if period is None else Cells(period.value),
+        cells=_cells_of(aggregation),
         week_start=aggregation.week_start,
     )
 
@@ -70,6 +69,15 @@ def groups_of(aggregation: Aggregation, selection: Selection, rows: Iterable[Cou
         values[key] = _join(aggregation.function, values[key], value) if key in values else value
         counts[key] = counts.get(key, 0) + number
     return [Group(key, counts[key], _result(aggregation.function, values[key], counts[key])) for key in counts]
+
+
+def _cells_of(aggregation: Aggregation) -> Cells:
+    """Return the widest cells that lie each in one group."""
+    if {GroupBy.HOUR, GroupBy.WEEKDAY_AND_HOUR}.intersection(aggregation.group_by):
+        return Cells.HOUR
+    if GroupBy.WEEKDAY in aggregation.group_by:
+        return Cells.DAY
+    return next((Cells(by.value) for by in aggregation.group_by if by in PERIODS), Cells.TOTAL)
 
 
 def _count_of(aggregation: Aggregation, row: CountedRow) -> int:
@@ -117,4 +125,4 @@ def _coordinate(aggregation: Aggregation, by: GroupBy, row: CountedRow) -> str |
         case GroupBy.CURRENCY:
             return row.key.currency
         case _:
-            return period_of(from_ms(row.start_ms), PERIODS[by], aggregation.zone, aggregation.week_start)[0]
+            return aggregation.time_coordinate(by, from_ms(row.start_ms))

@@ -17,7 +17,7 @@ from app.domain.values.periods import add_periods, period_days
 from app.domain.values.zones import days_of
 
 from .levels import Level
-from .rows import QUARTER_HOUR_MS
+from .rows import HOUR_MS, QUARTER_HOUR_MS
 from .selections import CALENDAR, Cells, Selection
 
 Span = tuple[int, int]
@@ -113,7 +113,9 @@ class PeriodPlan:
 
     def needs_quarters(self, day: Period) -> bool:
         """Return whether totals by day are too coarse for a day: a cell of the selection begins or ends inside it."""
-        return self.selection.cells is Cells.QUARTER_HOUR or len(self.cuts(day)) > 2 or not self._is_inside(day)
+        if self.selection.cells in (Cells.HOUR, Cells.QUARTER_HOUR):
+            return True
+        return len(self.cuts(day)) > 2 or not self._is_inside(day)
 
     def cuts(self, period: Period) -> list[int]:
         """Return the instants at which rows of a period begin or end, ascending; at least its beginning and its end.
@@ -155,10 +157,17 @@ class PeriodPlan:
 
     def _calendar_cuts(self, low_ms: int, high_ms: int) -> Iterator[int]:
         """Iterate over the beginnings of cells between two instants, without these."""
-        unit = CALENDAR.get(self.selection.cells)
+        days, unit = days_of(self.zone), CALENDAR.get(self.selection.cells)
+        if self.selection.cells is Cells.HOUR:
+            changes = days.offsets(low_ms, high_ms)
+            for change, end_ms in zip(changes, [*(each.at_ms for each in changes[1:]), high_ms], strict=True):
+                start_ms = max(low_ms, change.at_ms)
+                if start_ms > low_ms:
+                    yield start_ms
+                first_ms = start_ms + HOUR_MS - (start_ms + change.offset_ms) % HOUR_MS
+                yield from range(first_ms, end_ms, HOUR_MS)
         if unit is None:
             return
-        days = days_of(self.zone)
         first = period_days(days.day_of(low_ms), unit, self.selection.week_start)[0]
         before_ms = low_ms
         while (start_ms := days.start_ms(first)) < high_ms:

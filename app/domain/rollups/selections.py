@@ -19,7 +19,8 @@ class Cells(StrEnum):
 
     - TOTAL: the whole period.
     - DAY, WEEK, MONTH, QUARTER, YEAR: the period of the calendar in the time zone.
-    - QUARTER_HOUR: a quarter of an hour, in which the local time of the zone has one hour.
+    - HOUR: an hour of local time in the time zone, or a part of one.
+    - QUARTER_HOUR: a quarter of an hour of UTC, or an instant where such a quarter has two hours of local time.
     """
 
     TOTAL = "TOTAL"
@@ -28,6 +29,7 @@ class Cells(StrEnum):
     MONTH = "MONTH"
     QUARTER = "QUARTER"
     YEAR = "YEAR"
+    HOUR = "HOUR"
     QUARTER_HOUR = "QUARTER_HOUR"
 
 

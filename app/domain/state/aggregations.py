@@ -21,6 +21,7 @@ from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, Event
 from app.domain.events.spend import signed_amount
 from app.domain.values.conditions import check_steps
 from app.domain.values.decimals import ZERO, add_exactly, average
+from app.domain.values.instants import to_ms
 from app.domain.values.paths import iter_numbers, split_path
 from app.domain.values.text import parse_text
 from app.domain.values.zones import UTC
@@ -161,14 +162,16 @@ class Aggregation:
                 return event.source
             case GroupBy.CURRENCY:
                 return event.currency
-            case by if by in CLOCK:
-                weekday, hour = local_clock(event.occurred_ms, self.zone)
-                return clock_coordinate(
-                    None if by is GroupBy.HOUR else weekday, None if by is GroupBy.WEEKDAY else hour
-                )
             case _:
-                period = PERIODS[dimension]
-                return period_of(event.occurred_at, period, self.zone, self.week_start)[0]
+                return self.time_coordinate(dimension, event.occurred_at)
+
+    def time_coordinate(self, dimension: GroupBy, at: datetime) -> str | datetime:
+        """Return the coordinate of an instant in a dimension of time: a period, a weekday or an hour."""
+        if dimension in CLOCK:
+            weekday, hour = local_clock(to_ms(at), self.zone)
+            is_hour, is_weekday = dimension is GroupBy.HOUR, dimension is GroupBy.WEEKDAY
+            return clock_coordinate(None if is_hour else weekday, None if is_weekday else hour)
+        return period_of(at, PERIODS[dimension], self.zone, self.week_start)[0]
 
 
 def parse_field(raw: str | None, function: Function) -> str | None:

@@ -49,9 +49,8 @@ class HeadQueries(WorkspaceQueries):
         return [Period(level, to_ms(doc["start"])) for doc in docs]
 
     async def month_heads(self) -> dict[Period, Head]:
-        """Return the heads of all months that have one. Index: _id, of which a range holds them."""
-        prefix = f"{self._workspace_id}|{Level.MONTH.value}"
-        docs = await self._collection.find(self._by_id({"$gte": f"{prefix}|", "$lt": f"{prefix}}}"})).to_list(None)
+        """Return the heads of all months that have one. Index: {level, workspace}."""
+        docs = await self._collection.find(self._in_workspace(level=Level.MONTH.value)).to_list(None)
         return {_period_of(doc): head_from_doc(doc) for doc in docs}
 
     async def heads(self, periods: Collection[Period]) -> dict[Period, Head]:

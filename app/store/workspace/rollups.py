@@ -153,11 +153,17 @@ class RollupQueries(EventQueries):
     async def pending_rows(self, selection: Selection) -> EventRows:
         """Return the rows of the pending events that no pass counted before, by quarters of an hour.
 
-        Parked events are left out. Index: {workspace, occurred_at} of pending events.
+        Parked events are left out. Index: {workspace, occurred_at} of pending events; the embedded server takes {pend,
+        workspace, …}.
         """
         where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
-        where |= {"pend": {"$gte": 0}, "moved.told": {"$ne": True}}
-        docs = await self._group(build_match_stages(where, ("workspace", "pend"), OCCURRED), _QUARTER_HOUR)
+        # With the instant in the first stage, the embedded server reads all events of the period.
+        matching: list[Doc] = [
+            {"$match": self._in_workspace(pend={"$gte": 0})},
+            {"$match": {"$and": [{name: condition} for name, condition in where.items()]}},
+            {"$match": {"moved.told": {"$ne": True}}},
+        ]
+        docs = await self._group(matching, _QUARTER_HOUR)
         return _rows_from_docs(docs, replace(selection, cells=Cells.QUARTER_HOUR), UTC)
 
     async def parked(self, selection: Selection) -> Waiting:
@@ -216,7 +222,7 @@ def _cell_expression(selection: Selection, zone: ZoneInfo) -> Any:
     if selection.cells is Cells.TOTAL:
         return None
     low_ms, high_ms = selection.from_ms, selection.to_ms
-    if selection.cells is Cells.QUARTER_HOUR:
+    if selection.cells in (Cells.HOUR, Cells.QUARTER_HOUR):
         # In a zone whose hours begin inside a quarter of an hour, only the instant itself has one local time.
         return _QUARTER_HOUR if has_quarters(zone, low_ms, high_ms) else "$occurred_at"
     return local_period_start(Period(selection.cells), zone, low_ms, high_ms, selection.week_start)
@@ -241,7 +247,7 @@ def _row_from_doc(doc: Doc, selection: Selection, zone: ZoneInfo) -> CountedRow:
     if selection.cells in CALENDAR:
         # Of a period in local time, the store computes the first day, as a midnight of UTC.
         start_ms = max(start_ms, days_of(zone).start_ms(key["at"].date()))
-    elif selection.cells is Cells.QUARTER_HOUR:
+    elif selection.cells is not Cells.TOTAL:
         start_ms = max(start_ms, to_ms(key["at"]))
     extremes = {
         name: None if doc[name] is None else exact_number(doc[name])

@@ -32,6 +32,8 @@ ALL_TIME = Selection(to_ms(EARLIEST), to_ms(LATEST))
 def by_cell(rows: Iterable[CountedRow], selection: Selection, zone: ZoneInfo) -> dict[object, object]:
     def cell_of(row: CountedRow) -> int:
         unit = CALENDAR.get(selection.cells)
+        if selection.cells is Cells.HOUR:
+            return days_of(zone).local_ms(row.start_ms) // HOUR_MS
         if unit is None:
             return 0 if selection.cells is Cells.TOTAL else row.start_ms - row.start_ms % 900_000
         return period_days(days_of(zone).day_of(row.start_ms), unit, selection.week_start)[0].toordinal()

@@ -31,8 +31,11 @@ QUERIES = (
     EventQuery(categories=(Category.TRANSACTION,), sources=("till",)),
     EventQuery(occurred_after=datetime(2025, 1, 1, tzinfo=UTC), occurred_before=datetime(2025, 11, 1, tzinfo=UTC)),
 )
-DIMENSIONS = ((), (GroupBy.TYPE, GroupBy.CURRENCY), (GroupBy.WEEK, GroupBy.SOURCE), (GroupBy.CATEGORY, GroupBy.DAY),
-              (GroupBy.MONTH,), (GroupBy.QUARTER,), (GroupBy.YEAR,))  # fmt: skip
+DIMENSIONS = (
+    (), (GroupBy.TYPE, GroupBy.CURRENCY), (GroupBy.WEEK, GroupBy.SOURCE), (GroupBy.CATEGORY, GroupBy.DAY),
+    (GroupBy.WEEKDAY,), (GroupBy.HOUR, GroupBy.MONTH), (GroupBy.WEEKDAY_AND_HOUR,), (GroupBy.MONTH,),
+    (GroupBy.QUARTER,), (GroupBy.YEAR,),
+)  # fmt: skip
 
 
 def matches(query: EventQuery, aggregation: Aggregation, event: Event) -> bool:

@@ -89,6 +89,8 @@ def cell_of(plan: PeriodPlan, at_ms: int) -> int:
         return 0
     if cells is Cells.QUARTER_HOUR:
         return at_ms
+    if cells is Cells.HOUR:
+        return days_of(plan.zone).local_ms(at_ms) // HOUR_MS
     return period_days(days_of(plan.zone).day_of(at_ms), CALENDAR[cells], plan.selection.week_start)[0].toordinal()
 
 
