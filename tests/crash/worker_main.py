@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from app.domain.rollups.sealing import AT_ONCE
+from app.domain.rollups.sealing import Timing
 from app.domain.webhooks import deliveries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
@@ -53,6 +53,8 @@ STEPS = {
     EventQueries: ("insert",),
 }
 
+SEALING = Timing(quiet=2.0, limit=5.0, old_quiet=2.0, old_limit=5.0, waits_for_end=False)
+"""Delays of sealing. With those of the product, no hour of the run would be sealed before its end."""
 MAX_RETRY_SECONDS = 5
 """Longest delay of a retry of a webhook message. The run would otherwise wait minutes for one that failed three times."""
 
@@ -77,8 +79,7 @@ def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Ran
 if __name__ == "__main__":
     delays = (min(each, MAX_RETRY_SECONDS) for each in deliveries.RETRY_DELAYS_SECONDS)
     deliveries.RETRY_DELAYS_SECONDS = tuple(delays)  # type: ignore[assignment]
-    # Else old hours are sealed when nothing has changed for long, and hours that have not ended are not sealed at all.
-    patch.object(seals, "Timing", return_value=AT_ONCE).start()
+    patch.object(seals, "Timing", return_value=SEALING).start()
     rollup_looks.DIRTY_INTERVAL_SECONDS = 1.0
     seals.RETRY_SECONDS = 1.0
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
