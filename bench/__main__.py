@@ -23,6 +23,7 @@ from app.store.mongo.queries import Database
 from tests.servers import api, running_servers, worker
 
 from .edge import bare_endpoint, measure_edge
+from .explaining import PREVIEW_SECONDS, measure_explaining, measure_previews
 from .finding import measure_finding, store_customers
 from .folding import measure_fold
 from .http import Client
@@ -37,7 +38,7 @@ from .stock import Stock, create_stock
 from .tables import Report
 from .timing import Processes
 from .webhooks import measure_webhooks
-from .windows import measure_windows
+from .windows import measure_kinds, measure_windows
 
 PARTS = (
     "record",
@@ -47,6 +48,7 @@ PARTS = (
     "latency",
     "redeem",
     "find",
+    "explain",
     "webhooks",
     "edge",
     "idle",
@@ -89,10 +91,12 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
       process and by the mutation over HTTP.
     - history: the newest 50 events of a pass, by a bare find, by the query in process and over HTTP.
     - fold: 1,000 events over 1,000 passes and over 50 passes, by the same writes sent bare in bulk and by the fold.
-    - window: one more event for a pass with 20 and with 20,000 events inside the window of a segment.
+    - window: one more event for a pass with 20 and with 20,000 events inside the window of a segment, and the same with a
+      rolling and a calendar window.
     - latency: the time from a mutation over HTTP to a subscriber over WebSocket, also with 100,000 stored passes.
     - redeem: the time of redeemReward over HTTP until it answers with the outcome.
     - find: the time of the list `passes` over HTTP, by searches and filters among 100,000 customers.
+    - explain: the time of explainMembership, and of segmentPreview for 20,000 passes with 100,000 events, over HTTP.
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
@@ -128,7 +132,10 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             if "window" in parts:
                 async with open_resources(settings) as resources:
                     sides = await measure_windows(resources, processes, (20, 20_000), 6)
+                    kinds = await measure_kinds(resources, processes, 1_000, 6)
                 report.add("One more event for a pass, recorded and folded", sides, "event", 1 / 3)
+                report.add("The same for a pass with 1,000 events", kinds, "event", 0.9)
+                report.add_cpu_cost("A calendar window, compared with a rolling one", kinds, 1.1)
             for size in sizes if {"record", "history", "fold"} & set(parts) else ():
                 await _measure_at(report, _with_database(settings, f"bench{size}"), size, parts, rounds)
             if "latency" in parts:
@@ -138,6 +145,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                 await _report_redeeming(report, _with_database(settings, "redeem"), 10 * rounds)
             if "find" in parts:
                 await _report_finding(report, _with_database(settings, "find"), 5 * rounds)
+            if "explain" in parts:
+                await _report_explaining(report, _with_database(settings, "explain"), 10 * rounds)
             if "webhooks" in parts:
                 await _report_webhooks(report, _with_database(settings, "webhooks"), rounds)
             if "edge" in parts:
@@ -217,6 +226,19 @@ async def _report_finding(report: Report, settings: Settings, times: int) -> Non
         async with _start_api(report.processes, settings, stock) as client:
             for side in await measure_finding(customers, client, times):
                 report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
+
+
+async def _report_explaining(report: Report, settings: Settings, times: int) -> None:
+    passes = 20_000 if times > 50 else 2_000
+    async with open_resources(settings) as resources:
+        stock = await _create_stock(report, resources, 5 * passes, passes, None)
+        async with _start_api(report.processes, settings, stock) as client:
+            side = await measure_explaining(stock, client, times)
+            report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
+            for side in await measure_previews(client, 5):
+                target_ms = 1_000 * PREVIEW_SECONDS[side.name] * passes / 20_000
+                title = f"segmentPreview of {passes:,} passes: {side.name}"
+                report.add_latency(title, side, (target_ms, target_ms), percent=95, unit="answers")
 
 
 async def _report_webhooks(report: Report, settings: Settings, rounds: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,9 +31,14 @@ from .stock import BOUGHT, fold_events
 from .timing import Processes, Run, Side, compare
 
 WINDOW = timedelta(days=90)
-SEGMENTS = {
-    "sum": {"event": {**BOUGHT, "metric": "SUM", "operator": "GTE", "value": 100_000, "within": {"days": 90}}},
-    "count": {"event": {**BOUGHT, "metric": "COUNT", "operator": "GTE", "value": 1_000_000, "within": {"days": 90}}},
+MEASURES = {
+    "sum": {**BOUGHT, "metric": "SUM", "operator": "GTE", "value": 100_000},
+    "count": {**BOUGHT, "metric": "COUNT", "operator": "GTE", "value": 1_000_000},
+}
+ROLLING: Mapping[str, object] = {"within": {"days": 90}}
+KINDS: Mapping[str, Mapping[str, object]] = {
+    "a rolling window": ROLLING,
+    "a calendar window": {"calendar": {"unit": "QUARTER"}},
 }
 
 
@@ -44,15 +50,22 @@ async def measure_windows(
     The clock moves on before each event, so that one event leaves the window for each new one. The figures include the
     cost of the events that leave.
     """
-    sides = [await _create_side(resources, size) for size in sizes]
+    sides = [await _create_side(resources, size, f"{size:,} in the window", ROLLING) for size in sizes]
     await compare(sides, processes, rounds=rounds, runs=25)
     return sides
 
 
-async def _create_side(resources: Resources, size: int) -> Side:
+async def measure_kinds(resources: Resources, processes: Processes, size: int, rounds: int) -> list[Side]:
+    """Measure a side for each kind of window: the last 90 days, and the present quarter. As `measure_windows`."""
+    sides = [await _create_side(resources, size, kind, window) for kind, window in KINDS.items()]
+    await compare(sides, processes, rounds=rounds, runs=25)
+    return sides
+
+
+async def _create_side(resources: Resources, size: int, title: str, window: Mapping[str, object]) -> Side:
     clock = FixedClock(datetime(2026, 6, 1, tzinfo=UTC))
     # Use a database of its own: this clock runs months ahead, and all passes in a shared database would become due.
-    db = resources.db.client[f"{resources.settings.database}-window{size}"]
+    db = resources.db.client[f"{resources.settings.database}-{title.replace(' ', '-')}"]
     own_resources = replace(resources, db=db, clock=clock, cache=WorkspaceCache())
     await indexes.ensure_indexes(db)
     profile, _ = await create_workspace(own_resources, f"{size} in the window")
@@ -61,8 +74,8 @@ async def _create_side(resources: Resources, size: int) -> Side:
         Actor(profile.id, "key_bench", "bench", scopes=frozenset(SCOPES)),
         own_resources,
     )
-    for key, criteria in SEGMENTS.items():
-        await create_segment(ctx, key, key, criteria)
+    for key, measure in MEASURES.items():
+        await create_segment(ctx, key, key, {"event": {**measure, **window}})
     definitions = Definitions(await ctx.workspace.definitions.versions())
     await db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     interval = WINDOW / size
@@ -99,4 +112,4 @@ async def _create_side(resources: Resources, size: int) -> Side:
 
         return run
 
-    return Side(f"{size:,} in the window", prepare)
+    return Side(title, prepare)

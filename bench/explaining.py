@@ -1,0 +1,59 @@
+"""The part `explain`: the time of explanations and previews of segments over HTTP, on an idle machine."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+
+from .http import Client
+from .stock import BOUGHT, SEGMENTS, Stock
+from .timing import Side
+
+EXPLAIN = """query Explain($pass: String!, $segment: String!) {
+  explainMembership(passExternalId: $pass, segmentKey: $segment) { member until text } }"""
+PREVIEW = """query Preview($input: SegmentPreviewInput!) {
+  segmentPreview(input: $input) { estimate { count exact } entering leaving activities } }"""
+BOUGHT_IN_A_YEAR = {"event": {**BOUGHT, "metric": "COUNT", "operator": "GTE", "value": 3, "within": {"days": 365}}}
+PREVIEWS = {
+    "criteria that the passes hold": SEGMENTS["bought-within-30"],
+    "criteria for which all events are read": BOUGHT_IN_A_YEAR,
+}
+PREVIEW_SECONDS = {"criteria that the passes hold": 2, "criteria for which all events are read": 6}
+"""Targets for 20,000 passes with 100,000 events."""
+
+
+async def measure_explaining(stock: Stock, client: Client, times: int) -> Side:
+    """Measure the seconds of explanations of a pass and a segment, drawn at random."""
+    chance = random.Random(4)
+    names, keys = [external_id for _, external_id in stock.passes], list(SEGMENTS)
+
+    def draw() -> dict[str, object]:
+        return {"pass": chance.choice(names), "segment": chance.choice(keys)}
+
+    return await _measure(Side("explainMembership"), client, EXPLAIN, draw, times)
+
+
+async def measure_previews(client: Client, times: int) -> list[Side]:
+    """Measure the seconds of previews of all passes, of each kind of criteria."""
+    sides = []
+    for title, criteria in PREVIEWS.items():
+        variables: dict[str, object] = {"input": {"criteria": criteria}}
+        sides.append(await _measure(Side(title), client, PREVIEW, partial(dict, variables), times))
+    return sides
+
+
+async def _measure(
+    side: Side, client: Client, query: str, variables: Callable[[], dict[str, object]], times: int
+) -> Side:
+    for run in range(times + 1):
+        body = client.body(query, variables())
+        started = time.perf_counter()
+        answer = await client.send(body)
+        seconds = time.perf_counter() - started
+        assert "errors" not in answer, answer
+        # The first answer includes the reading of definitions.
+        if run:
+            side.seconds.append(seconds)
+    return side
