@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
+from app.domain.events.event_queries import EventQuery
 from app.graphql.types.ids import database_id
+from app.store.mongo.paging import PageRequest
 from tests.business import Business
 from tests.graphql.serving import Api
 
@@ -141,6 +144,52 @@ async def test_criteria_of_each_cell_select_exactly_its_passes(shop: Api) -> Non
             members += names
         assert sorted(members) == ["ann", "bob", "cas", "dan", "eva"]
         assert sum(Decimal(cell["revenue"]) for cell in found["cells"]) == (Decimal("213.5") if "to" in span else 194)
+
+
+async def test_criteria_of_cells_count_checkouts_and_corrections_as_the_cells_do(api: Api) -> None:
+    """The events are random, with checkouts whose total changes: walks make events for the differences."""
+    business, random = api.business, Random(16)
+    items = [
+        event(
+            f"c{random.randrange(9)}",
+            f"2025-{random.randrange(3, 7):02}-{random.randrange(1, 28):02}",
+            random.choice(["purchase", "checkout", "refund"]),
+            amount=str(random.randrange(1, 60)),
+            currency=random.choice(["USD", "USD", "EUR"]),
+            external_id=f"e{number}",
+        )
+        for number in range(70)
+    ]
+    await business.record(*items)
+    await business.run_worker()
+    names = {item["external_id"]: item["pass_external_id"] for item in items}
+    page = await business.ctx.workspace.events.page(EventQuery(types=("checkout",)), PageRequest(100))
+    for checkout in page.items[::2]:
+        kind = random.choice(["checkout_update", "checkout_reject"])
+        total = {"amount": "61", "currency": checkout.currency} if kind == "checkout_update" else {}
+        name = names[checkout.external_id]
+        await business.record({"pass_external_id": name, "type": kind, "correction_of": checkout.id, **total})
+    await business.run_worker()
+    made = EventQuery(types=("checkout_increased", "checkout_decreased"))
+    assert await business.ctx.workspace.events.count(made) > 5
+    asked = {"quantiles": 3, "from": "2025-04-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+    cells = (await api.fetch_data(VALUES, input=asked))["recencyFrequencyMonetary"]["cells"]
+    created = [await create_segment(api, f"cell-{number}", cell["criteria"]) for number, cell in enumerate(cells)]
+    await business.run_worker()
+    members = [await read_members(business, segment_id) for segment_id in created]
+    assert [len(each) for each in members] == [cell["passes"] for cell in cells]
+    assert len({name for each in members for name in each}) == sum(map(len, members)) == 9
+    for own, cell in zip(members, cells, strict=True):
+        spent = [await spend_of(api, name, asked) for name in own]
+        assert sum(spent, Decimal(0)) == Decimal(cell["revenue"])
+
+
+async def spend_of(api: Api, name: str, span: dict[str, Any]) -> Decimal:
+    """Return what `Pass.statistics` says that a customer spent in USD."""
+    query = """query ($name: String!, $from: DateTime, $to: DateTime) {
+      pass(externalId: $name) { statistics(from: $from, to: $to) { spend { currency net } } } }"""
+    data = await api.fetch_data(query, name=name, **{"from": span["from"], "to": span["to"]})
+    return sum((Decimal(s["net"]) for s in data["pass"]["statistics"]["spend"] if s["currency"] == "USD"), Decimal(0))
 
 
 async def create_segment(api: Api, key: str, criteria: object) -> str:
