@@ -10,9 +10,11 @@ from bson import Decimal128
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
+from app.domain.rollups.sealing import AT_ONCE
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
 from workers.stages.run_job import jobs
+from workers.stages.seal import seal
 
 
 @pytest.fixture
@@ -20,6 +22,8 @@ async def api(business: Business) -> AsyncIterator[Api]:
     """Run the API of a business with two passes that have an event each."""
     await business.record(*({"pass_external_id": name, "points": 5} for name in ("ann", "bob")))
     await business.run_worker()
+    business.worker.seals.timing = AT_ONCE
+    await seal(business.worker, business.ctx.workspace.id)
     async with run_api(business) as running:
         yield running
 
@@ -39,17 +43,22 @@ async def verify(api: Api, *arguments: str) -> Result:
 async def test_differences_are_printed_and_set_the_exit_status(api: Api) -> None:
     agreed = await verify(api)
     assert (agreed.exit_code, agreed.stdout) == (0, "")
-    assert agreed.stderr == "Compared 2 passes with 2 events.\nNo differences.\n"
+    rollups = "Compared 3 rollups with 2 events.\n"
+    assert agreed.stderr == f"Compared 2 passes with 2 events.\n{rollups}No differences.\n"
     ann = await api.business.read_pass("ann")
     change = {"points": Decimal128("6"), "profile.status": "REVOKED"}
     await api.business.ctx.resources.db["passes"].update_one({"_id": ann.id}, {"$set": change})
-    for arguments, passes in (([], "2 passes with 2 events"), (["--pass", ann.id], "1 pass with 1 event")):
+    for arguments, passes in (
+        ([], f"2 passes with 2 events.\n{rollups}"),
+        (["--pass", ann.id], "1 pass with 1 event.\n"),
+        (["--pass", ann.id, "--rollups"], f"1 pass with 1 event.\n{rollups}"),
+    ):
         differing = await verify(api, *arguments)
         assert differing.stdout == (
             f"{ann.id}  the points: stored is 6, the events give 5\n"
             f"{ann.id}  the status: stored is not what the events give\n"
         )
-        assert (differing.exit_code, differing.stderr) == (1, f"Compared {passes}.\n2 differences.\n")
+        assert (differing.exit_code, differing.stderr) == (1, f"Compared {passes}2 differences.\n")
     refused = await verify(api, "--pass", "pass_none")
     assert (refused.exit_code, "No such pass" in refused.stderr) == (1, True)
 
@@ -60,7 +69,7 @@ async def test_report_of_the_job_has_the_columns_of_differences(api: Api) -> Non
     await verify(api)
     found = await api.fetch_data("{ jobs { nodes { kind reportUrl progress { done total failed } } } }")
     [job] = found["jobs"]["nodes"]
-    assert (job["kind"], job["progress"]) == ("VERIFY_PROJECTION", {"done": 2, "total": 2, "failed": 1})
+    assert (job["kind"], job["progress"]) == ("VERIFY_PROJECTION", {"done": 3, "total": 3, "failed": 1})
     report = await api.http.get(api.url.replace("/graphql", job["reportUrl"]), headers=api.headers)
     assert report.content.decode("utf-8-sig").splitlines() == [
         "kind,id,what,live,rebuilt",

@@ -105,6 +105,7 @@ MUTATIONS = {
     "pauseRule": f"pauseRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
     "resumeRule": f"resumeRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
     "archiveRule": f"archiveRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "verifyProjection": f"verifyProjection(input: {{passIds: [$id]}}) {{ job {{ id }} {ERRORS} }}",
     "simulateRule": f"a: simulateRule(input: {{ruleId: $id, from: \"2020-01-01T00:00:00Z\"}}) {{ job {{ id }} {ERRORS} }}"
     " b: simulateRule(input: {from: \"2020-01-01T00:00:00Z\", rule: {key: \"mine\", name: \"Mine\", trigger:"
     " {segmentLeft: {segmentId: $id}}, effects: [{awardPoints: {points: 1}}]}})"

@@ -12,9 +12,13 @@ DIFFERENCE_COLUMNS = ("kind", "id", "what", "live", "rebuilt")
 
 @dataclass(frozen=True, slots=True)
 class VerificationOrder:
-    """What to compare: the passes of these ids; all passes if None."""
+    """What to compare: the passes of these ids, or all passes if None; and rollups from one instant to another, in ms.
+
+    `rollups` is None if none are compared. Its ends are None for the first and the last event.
+    """
 
     pass_ids: tuple[str, ...] | None = None
+    rollups: tuple[int | None, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,21 @@ class Verified:
 
     - `passes`: passes that were compared with `events` events.
     - `partial`: those of which only the sums by type were compared, for they have too many events.
-    - `moving`: passes that changed during each look, and were not compared.
     - `gone`: passes that were erased or merged meanwhile.
-    - `differences`: parts that differ, and `differing`: passes that have one.
+    - `rollups`: rollups that were compared with `rollup_events` events.
+    - `waiting`: rollups that wait to be sealed anew, and were not compared.
+    - `moving`: passes and rollups that changed during each look, and were not compared.
+    - `differences`: parts that differ, and `differing`: passes and rollups that have one.
     """
 
     passes: int = 0
     events: int = 0
     partial: int = 0
-    moving: int = 0
     gone: int = 0
+    rollups: int = 0
+    rollup_events: int = 0
+    waiting: int = 0
+    moving: int = 0
     differing: int = 0
     differences: int = 0
 
@@ -42,5 +51,9 @@ class Verified:
         return replace(self, **{name: mine[name] + others[name] for name in mine})
 
     def to_dict(self) -> dict[str, int]:
-        """Return the sums by name."""
+        """Return the sums by name, as a job stores them."""
         return asdict(self)
+
+    def to_result(self) -> dict[str, object]:
+        """Return the sums by the names of the API."""
+        return {("rollupEvents" if name == "rollup_events" else name): value for name, value in asdict(self).items()}

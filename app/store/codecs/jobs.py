@@ -159,7 +159,8 @@ def order_to_doc(order: Order) -> Doc:
     if isinstance(order, InclusionOrder):
         return {"rule": order.rule_id}
     if isinstance(order, VerificationOrder):
-        return {"passes": None if order.pass_ids is None else list(order.pass_ids)}
+        rollups = None if order.rollups is None else list(order.rollups)
+        return {"passes": None if order.pass_ids is None else list(order.pass_ids), "rollups": rollups}
     if isinstance(order, MemberImportOrder):
         layout = None if order.plan.layout is None else list(astuple(order.plan.layout))
         plan = {"begin": order.plan.start, "layout": layout}
@@ -223,7 +224,10 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
                 notify=doc["notify"], fires_rules=doc.get("fires_rules", False), at_ms=doc.get("at"),
             )  # fmt: skip
         case JobKind.VERIFY_PROJECTION:
-            return VerificationOrder(None if doc["passes"] is None else tuple(doc["passes"]))
+            return VerificationOrder(
+                None if doc["passes"] is None else tuple(doc["passes"]),
+                None if doc["rollups"] is None else (doc["rollups"][0], doc["rollups"][1]),
+            )
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

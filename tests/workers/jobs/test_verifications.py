@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,20 +12,27 @@ from bson import Decimal128
 from app.commands.insights.verification import verify_projection
 from app.domain.errors import Code, Refused
 from app.domain.jobs import JobStatus
+from app.domain.rollups.sealing import AT_ONCE
 from app.store.operations.recomputation import DeepCheck
 from tests.business import Business, spent
 from tests.store.operations.test_consistency import shop
 from workers.stages.run_job import jobs
+from workers.stages.seal import seal
 
 __all__ = ["shop"]
-NOTHING = {"passes": 0, "events": 0, "partial": 0, "moving": 0, "gone": 0, "differing": 0, "differences": 0}
+EVENTS = {"passes": "events", "rollups": "rollupEvents"}
+JUNE = datetime(2025, 6, 1, tzinfo=UTC)
+NOTHING = dict.fromkeys(
+    ("passes", "events", "partial", "gone", "rollups", "rollupEvents", "waiting", "moving", "differing", "differences"),
+    0,
+)
 
 
 async def verify(
-    business: Business, pass_ids: list[str] | None = None, sample: int | None = None
+    business: Business, pass_ids: list[str] | None = None, sample: int | None = None, **options: Any
 ) -> tuple[Mapping[str, object], list[list[str]]]:
     """Run the job to its end, and return its result and the lines of its report."""
-    job = await verify_projection(business.ctx, pass_ids=pass_ids, sample=sample)
+    job = await verify_projection(business.ctx, pass_ids=pass_ids, sample=sample, **options)
     for _ in range(50):
         await jobs(business.worker, job.id)
         found = await business.ctx.workspace.jobs.get(job.id)
@@ -37,6 +45,12 @@ async def verify(
     raise AssertionError("the job does not end")
 
 
+async def seal_all(shop: Business) -> None:
+    """Seal all that is dirty."""
+    shop.worker.seals.timing = AT_ONCE
+    await seal(shop.worker, shop.ctx.workspace.id)
+
+
 async def fill(shop: Business) -> None:
     """Record events of 10 passes: removed and pending ones, too."""
     await shop.create_segment("rich", spent(3))
@@ -47,13 +61,38 @@ async def fill(shop: Business) -> None:
     await shop.record({"pass_external_id": "p1", "amount": 3, "external_id": "pending"})
 
 
-async def test_nothing_differs_in_what_the_fold_stores(shop: Business) -> None:
+async def test_nothing_differs_in_what_the_fold_and_the_seal_store(shop: Business) -> None:
     await fill(shop)
+    await shop.run_worker()
+    await seal_all(shop)
+    await shop.record({"pass_external_id": "p1", "amount": 3, "external_id": "pending too"})
     total = await shop.ctx.workspace.passes.count()
     result, lines = await verify(shop)
     assert lines == []
-    assert result == {**NOTHING, "passes": total, "events": result["events"]}
-    assert int(str(result["events"])) >= 10
+    of_passes, of_rollups = await verify(shop, sample=1_000), await verify(shop, rollups=(None, None))
+    for name, part in (("passes", of_passes), ("rollups", of_rollups)):
+        assert part[0] == {**NOTHING, name: result[name], EVENTS[name]: result[EVENTS[name]]}
+    assert result == {**NOTHING, **{name: result[name] for pair in EVENTS.items() for name in pair}}
+    assert result["passes"] == total
+    assert int(str(result["rollups"])) >= 3
+    assert int(str(result["rollupEvents"])) >= 10
+
+
+async def test_rollups_between_two_instants_are_compared(shop: Business) -> None:
+    await fill(shop)
+    await shop.record({"pass_external_id": "p1", "occurred_at": "2025-03-03T10:00:00Z"})
+    await shop.run_worker()
+    await seal_all(shop)
+    period = ("2025-03-01T00:00:00Z", "2025-04-01T00:00:00Z")
+    assert await verify(shop, rollups=period) == ({**NOTHING, "rollups": 3, "rollupEvents": 1}, [])
+    before = ("2024-03-01T00:00:00Z", "2024-04-01T00:00:00Z")
+    assert await verify(shop, rollups=before) == (NOTHING, [])
+    await shop.ctx.resources.db["events"].update_one({"occurred_at": {"$lt": JUNE}}, {"$set": {"type": "visit"}})
+    result, lines = await verify(shop, rollups=period)
+    assert [line[:2] for line in lines] == 2 * [["HOUR", "2025-03-03T10:00:00.000Z"]] + 2 * [
+        ["DAY", "2025-03-03T00:00:00.000Z"]
+    ]
+    assert (result["rollups"], result["differing"], result["differences"]) == (3, 2, 4)
 
 
 async def test_each_difference_is_in_the_report(shop: Business) -> None:
@@ -113,3 +152,6 @@ async def test_input_without_meaning_is_refused(shop: Business) -> None:
         with pytest.raises(Refused) as refused:
             await verify_projection(shop.ctx, pass_ids=pass_ids, sample=sample)
         assert [problem.code for problem in refused.value.problems] == [code]
+    with pytest.raises(Refused) as refused:
+        await verify_projection(shop.ctx, rollups=("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"))
+    assert [problem.field for problem in refused.value.problems] == [("rollups", "from")]

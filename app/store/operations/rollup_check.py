@@ -1,0 +1,252 @@
+"""Comparison of the rollups of a workspace with its events, while traffic goes on. It only reads.
+
+The hours and the day of a date are compared with the events. A month is compared with its days, of which each was compared
+with the events. A head that is dirty says of itself that its content is outdated: it is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.fold.recomputation import Difference
+from app.domain.insights.rollup_comparison import Rows, compare_rows, hash_rows, rows_by_key
+from app.domain.rollups.building import counts_in_rows
+from app.domain.rollups.levels import Level
+from app.domain.rollups.rows import DAY_MS, HOUR_MS, CountedRow, add_rows, row_of
+from app.domain.values.instants import from_ms, to_ms
+from app.store.codecs.events import from_doc
+from app.store.codecs.rollups import content_id, head_id, rows_from_docs
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
+from app.store.workspace.removals import RemovalQueries
+
+from .consistency import EVENTS_READ, LOOKS, batches_of
+
+Period = tuple[Level, int]
+"""Level of a rollup and the first instant of its period, in milliseconds."""
+
+
+@dataclass(slots=True)
+class ComparedRollups:
+    """Comparison of some rollups.
+
+    - `compared`: rollups that were compared; `events`: the events that were read for them.
+    - `waiting`: rollups that are dirty, or whose parts are.
+    - `moving`: rollups that differed from the events and changed during each look.
+    - `differences`: by level and start of the rollup.
+    """
+
+    compared: int = 0
+    events: int = 0
+    waiting: int = 0
+    moving: int = 0
+    differences: dict[Period, list[Difference]] = field(default_factory=dict)
+
+    def add(self, period: Period, live: Rows, rebuilt: Rows) -> None:
+        """Compare a rollup with what it should be."""
+        self.compared += 1
+        if hash_rows(live) != hash_rows(rebuilt):
+            self.differences[period] = compare_rows(live, rebuilt)
+
+    def add_missing(self, period: Period, missing: Difference) -> None:
+        """Count a rollup of which a part is missing."""
+        self.compared += 1
+        self.differences[period] = [missing]
+
+
+@dataclass(slots=True)
+class _DayEvents:
+    """Events of a day: how many are in rollups, their rows, and instants of those that a seal may leave out.
+
+    A seal leaves out parked events. An event that counted before a merge moved it, and is parked now, is in the rollup
+    unless the rollup was sealed since.
+    """
+
+    number: int = 0
+    rows: list[CountedRow] = field(default_factory=list)
+    undecided_ms: list[int] = field(default_factory=list)
+
+
+class RollupCheck(WorkspaceQueries):
+    """The comparison of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "rollup_heads"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._db = db
+        self._contents, self._events, self._passes = db["rollups"], db["events"], db["passes"]
+        self._removals = RemovalQueries(db, workspace_id, in_chunk)
+
+    async def is_marked(self) -> bool:
+        """Return whether each hour that has events has a head. Index: _id."""
+        doc = await self._db["workspaces"].find_one({"_id": self._workspace_id}, {"marked": 1})
+        return bool((doc or {}).get("marked", False))
+
+    async def span(self) -> tuple[int, int] | None:
+        """Return the instants of the first and the last event in ms; None without events.
+
+        Index: {workspace, occurred_at, _id}.
+        """
+        found: list[int] = []
+        for direction in (1, -1):
+            where = self._in_workspace(occurred_at={"$gte": from_ms(_EARLIEST_MS)})
+            docs = await self._events.find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1).to_list(1)
+            found += [to_ms(doc["occurred_at"]) for doc in docs]
+        return (found[0], found[1]) if len(found) == 2 else None
+
+    async def compare_day(self, day_ms: int, *, is_marked: bool) -> ComparedRollups:
+        """Compare the hours of a day of UTC, and the day. Indexes: _id, {workspace, occurred_at, _id}, {workspace, made_at}.
+
+        With `is_marked`, each hour that has events must have a head.
+        """
+        hours = [(Level.HOUR, day_ms + number * HOUR_MS) for number in range(24)]
+        day = (Level.DAY, day_ms)
+        parts = {**{hour: [hour] for hour in hours}, day: [day, *hours]}
+        result = ComparedRollups()
+        for _ in range(LOOKS):
+            heads = await self._heads(parts)
+            live = await self._rows({period: head for period, head in heads.items() if _is_clean(head)})
+            events = await self._read_day(day_ms)
+            result = ComparedRollups(events=events.number)
+            for period, own in parts.items():
+                level, start_ms = period
+                end_ms = level.end_ms(start_ms)
+                expected = rows_by_key(row for row in events.rows if start_ms <= row.start_ms < end_ms)
+                if period not in heads:
+                    if is_marked and expected and level is Level.HOUR:
+                        result.add_missing(period, Difference("the head", "missing", "one, for the hour has events"))
+                elif not all(_is_clean(heads[part]) for part in own if part in heads) or any(
+                    start_ms <= at_ms < end_ms for at_ms in events.undecided_ms
+                ):
+                    result.waiting += 1
+                elif period in live:
+                    result.add(period, live[period], expected)
+                else:
+                    result.add_missing(period, _NO_CONTENT)
+            if await self._are_certain(result, heads, parts):
+                break
+        return result
+
+    async def compare_month(self, month_ms: int) -> ComparedRollups:
+        """Compare a month of UTC with its days. Indexes: _id, {workspace, made_at}."""
+        end_ms = Level.MONTH.end_ms(month_ms)
+        days = [(Level.DAY, start_ms) for start_ms in range(month_ms, end_ms, DAY_MS)]
+        hours = [(Level.HOUR, start_ms) for start_ms in range(month_ms, end_ms, HOUR_MS)]
+        month = (Level.MONTH, month_ms)
+        result = ComparedRollups()
+        for _ in range(LOOKS):
+            heads = await self._heads([month, *days, *hours])
+            if month not in heads:
+                return ComparedRollups()
+            result = ComparedRollups()
+            if all(map(_is_clean, heads.values())):
+                live = await self._rows({each: heads[each] for each in (month, *days) if each in heads})
+                if month not in live:
+                    result.add_missing(month, _NO_CONTENT)
+                elif all(each in live for each in days if each in heads):
+                    by_day = [row for each in days if each in live for row in _by_days(live[each])]
+                    result.add(month, live[month], rows_by_key(by_day))
+            else:
+                result.waiting = 1
+            if await self._are_certain(result, heads, {month: [month, *days, *hours]}):
+                break
+        return result
+
+    async def _are_certain(
+        self, result: ComparedRollups, heads: Mapping[Period, Doc], parts: Mapping[Period, Sequence[Period]]
+    ) -> bool:
+        """Return whether all differences are real. Take out those that may come from work under way, as `moving`.
+
+        A removal is marked after its event is gone, and an event of a rule after it is stored. While one waits, and if a
+        head has changed since it was read, the events may be newer than the content. The heads are read last: what waited
+        a moment before is then marked.
+        """
+        if not result.differences:
+            return True
+        waits = await self._waits(max(level.end_ms(start_ms) for level, start_ms in result.differences))
+        now = await self._heads({part for period in result.differences for part in parts[period]})
+        for period in list(result.differences):
+            if waits or any(_state(heads.get(part)) != _state(now.get(part)) for part in parts[period]):
+                del result.differences[period]
+                result.moving += 1
+                result.compared -= 1
+        return not result.moving
+
+    async def _waits(self, before_ms: int) -> bool:
+        """Return whether a removal, a merge, an erasure, or an event of a rule that occurred before an instant waits."""
+        if (await self._removals.pending()).number:
+            return True
+        where = self._in_workspace(made_at={"$gte": 0, "$lt": max(1, before_ms)})
+        return await self._passes.find_one(where, {"_id": 1}) is not None
+
+    async def _heads(self, periods: Iterable[Period]) -> dict[Period, Doc]:
+        by_id = {head_id(self._workspace_id, *period): period for period in periods}
+
+        async def find(ids: Sequence[str]) -> list[Doc]:
+            return await self._collection.find({"_id": {"$in": list(ids)}}, _HEAD_FIELDS).to_list(None)
+
+        return {by_id[doc["_id"]]: doc for doc in await in_chunks(find, list(by_id), self._in_chunk)}
+
+    async def _rows(self, heads: dict[Period, Doc]) -> dict[Period, Rows]:
+        """Return the rows of the contents that heads name. A head whose content is not complete is left out."""
+        ids = {period: self._content_ids(period, head) for period, head in heads.items()}
+
+        async def find(some: Sequence[str]) -> list[Doc]:
+            return await self._contents.find({"_id": {"$in": list(some)}}).to_list(None)
+
+        wanted = [each for own in ids.values() for each in own]
+        docs = {doc["_id"]: doc for doc in await in_chunks(find, wanted, self._in_chunk)}
+        return {
+            period: rows_by_key(rows_from_docs([docs[each] for each in own], *period))
+            for period, own in ids.items()
+            if docs.keys() >= set(own)
+        }
+
+    def _content_ids(self, period: Period, head: Doc) -> list[str]:
+        return [
+            content_id(self._workspace_id, *period, token=head["sealed"], event_type=event_type, part=part)
+            for event_type, parts in head.get("types", ())
+            for part in range(parts)
+        ]
+
+    async def _read_day(self, day_ms: int) -> _DayEvents:
+        where = self._in_workspace(occurred_at={"$gte": from_ms(day_ms), "$lt": from_ms(day_ms + DAY_MS)})
+        found = _DayEvents()
+        async for docs in batches_of(self._events.find(where, batch_size=EVENTS_READ), EVENTS_READ):
+            found.undecided_ms += [
+                to_ms(doc["occurred_at"]) for doc in docs if _was_counted(doc) and doc.get("pend", 0) < 0
+            ]
+            events = [from_doc(doc) for doc in docs if "pend" not in doc or _was_counted(doc)]
+            counted = [event for event in events if counts_in_rows(event)]
+            found.number += len(counted)
+            found.rows = add_rows([*found.rows, *map(row_of, counted)])
+        return found
+
+
+_HEAD_FIELDS = {"dirty": 1, "sealed": 1, "types": 1}
+_NO_CONTENT = Difference("the content", "missing", "one, for its head names it")
+_EARLIEST_MS = -(2**43)
+"""Instant before all that Punchcard accepts. Stubs of removed events have none."""
+
+
+def _was_counted(doc: Doc) -> bool:
+    """Return whether a merge moved the event, and it had counted before: it stays in the rollups while it is pending."""
+    return bool(doc.get("moved", {}).get("told", False))
+
+
+def _by_days(rows: Rows) -> Iterable[CountedRow]:
+    """Return the rows of a day as those of a month, whose cells are days."""
+    return (
+        CountedRow(Level.DAY.start_ms(start_ms), event_type, key, totals=totals)
+        for (start_ms, event_type, key), totals in rows.items()
+    )
+
+
+def _is_clean(head: Doc) -> bool:
+    return "dirty" not in head and "sealed" in head
+
+
+def _state(head: Doc | None) -> tuple[Any, Any]:
+    return (None, None) if head is None else (head.get("dirty"), head.get("sealed"))
