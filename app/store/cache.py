@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from app.domain.definitions import Definitions
@@ -61,6 +62,8 @@ class WorkspaceCache:
         self.secrets: dict[str, bytes] = {}
         # Orders of passes, by workspace and question, with the instant until which each is valid.
         self.rankings: dict[Hashable, tuple[Sequence[Any], float]] = {}
+        # Values at which orders of passes have ended, by workspace, measure and period.
+        self.ranking_lows: dict[Hashable, Decimal] = {}
 
     async def epochs(self, workspace_id: str, ask: Callable[[], Awaitable[Epochs]]) -> Epochs:
         """Return the epochs of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
@@ -101,6 +104,13 @@ class WorkspaceCache:
         if len(self.rankings) > MAX_RANKINGS:
             del self.rankings[next(iter(self.rankings))]
         return order, valid_until
+
+    def remember_ranking_low(self, key: Hashable, low: Decimal) -> None:
+        """Cache the value at which an order of passes has ended. Drops the oldest one above the limit."""
+        self.ranking_lows.pop(key, None)
+        self.ranking_lows[key] = low
+        if len(self.ranking_lows) > MAX_WORKSPACES:
+            del self.ranking_lows[next(iter(self.ranking_lows))]
 
     def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
         """Return whether the pass is cached as existing. `since` is the workspace's erasure epoch."""

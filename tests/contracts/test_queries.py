@@ -559,7 +559,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     await business.record({"pass_external_id": "39", "amount": 3, "occurred_at": await ctx.now()})
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
         await rank_passes(ctx, COUNT, after, before, 3)
-        await store.pass_periods.ranked(COUNT, 2026, None, 3)
+        await store.pass_periods.ranked(COUNT, 2026, None, 3, low=Decimal(1))
     await count_active(ctx, *bounds_of(202601))
     await store.rollups.first_made_at(selection.to_ms)
     month = Period(Level.MONTH, Level.MONTH.start_ms(selection.to_ms))

@@ -261,6 +261,6 @@ def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
         if "first" in field.args
     }
     # The other lists need no read of their own: they are read with the pass, or belong to one answer. Those of `segmentDiff`
-    # are of one segment.
+    # are of one segment. `passes` are those of `topPasses`: its answer is one order.
     of_diff = {"entered", "left", "stayed"}
-    assert inner == {*PAGES, *of_diff, "memberships", "pointsExpiring", "expiring", "groups", "sample"}
+    assert inner == {*PAGES, *of_diff, "memberships", "passes", "pointsExpiring", "expiring", "groups", "sample"}

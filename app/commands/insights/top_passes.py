@@ -24,6 +24,11 @@ from app.store.workspace.pass_periods import EventRoom, PassPeriodReads, PassSta
 
 MIN_STREAM_PAGE = 100
 """Values of one month or year that are read at once, at least."""
+FIRST_LOW = Decimal(10_000_000)
+"""Value at which the first range of values begins if this process has answered no such question before."""
+RANGE_RATIO = Decimal("0.6")
+LEAST_VALUE = Decimal("0.000001")
+"""The least value above 0: amounts and points have at most six places."""
 MAX_VALUES_READ = 50_000
 """Values of sealed months and years that one question reads."""
 
@@ -47,7 +52,8 @@ async def rank_passes(ctx: Context, measure: str, after: datetime, before: datet
     found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
     values = await _Values.of(store, measure, found)
     best = {pass_id: value for pass_id, value in (await values.of_changed()).items() if value > 0}
-    streams = [_Stream(store, measure, period) for period in values.cover.periods]
+    lows, key = ctx.resources.cache.ranking_lows, (ctx.workspace.id, measure)
+    streams = [_Stream(store, measure, each, lows.get((*key, each), FIRST_LOW)) for each in values.cover.periods]
     await asyncio.gather(*(stream.read_on(count) for stream in streams))
     seen = set(values.changed)
     while True:
@@ -59,6 +65,9 @@ async def rank_passes(ctx: Context, measure: str, after: datetime, before: datet
         # No pass that was not seen has a greater value than the next values of all streams together.
         bound = sum((stream.bound for stream in streams), ZERO)
         if bound <= 0 or (len(greatest) == count and greatest[-1][1] >= bound):
+            for stream in streams:
+                if stream.last_value is not None:
+                    ctx.resources.cache.remember_ranking_low((*key, stream.period), stream.last_value)
             return [TopPass(*item) for item in greatest]
         if sum(stream.read for stream in streams) > MAX_VALUES_READ:
             message = (
@@ -70,27 +79,54 @@ async def rank_passes(ctx: Context, measure: str, after: datetime, before: datet
 
 
 class _Stream:
-    """Passes by their values in one month or year, greatest first."""
+    """Passes by their values in one month or year, greatest first.
 
-    def __init__(self, store: PassPeriodReads, measure: str, period: int) -> None:
+    The values are read in ranges, because the embedded servers read all documents of a range, whatever the limit is. The
+    first range begins at the value at which the last question for the period has ended in this process.
+    """
+
+    def __init__(self, store: PassPeriodReads, measure: str, period: int, low: Decimal) -> None:
         self.period, self.read = period, 0
         self._store, self._measure = store, measure
         self._fresh: list[RankedPass] = []
         self._last: RankedPass | None = None
-        self._has_more = True
+        self._low, self._has_more, self._empty_ranges = max(low, LEAST_VALUE), True, 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all values above 0 were read."""
+        return not self._has_more and self._low == LEAST_VALUE
 
     @property
     def bound(self) -> Decimal:
-        """The greatest value that a pass may have that was not read yet; 0 if it cannot be above 0."""
-        return max(ZERO, self._last.value) if self._has_more and self._last is not None else ZERO
+        """The greatest value that a pass may have that was not read yet; 0 if all were read."""
+        if self.is_over:
+            return ZERO
+        return self._last.value if self._has_more and self._last is not None else self._low
+
+    @property
+    def last_value(self) -> Decimal | None:
+        """The least value that was read; None without any."""
+        return None if self._last is None else self._last.value
 
     async def read_on(self, count: int) -> None:
-        """Read the next values."""
+        """Read the next values, if any are left."""
         limit = max(MIN_STREAM_PAGE, min(count, 1_000))
-        found, self._has_more = await self._store.ranked(self._measure, self.period, self._last, limit)
-        self.read += len(found)
-        self._fresh += found
-        self._last = found[-1] if found else self._last
+        wanted = self.read + 1
+        while self.read < wanted and not self.is_over:
+            if not self._has_more:
+                self._low = max(LEAST_VALUE, self._low * self._next_ratio())
+            found, self._has_more = await self._store.ranked(
+                self._measure, self.period, self._last, limit, low=self._low
+            )
+            self._empty_ranges = 0 if found else self._empty_ranges + 1
+            self.read += len(found)
+            self._fresh += found
+            self._last = found[-1] if found else self._last
+
+    def _next_ratio(self) -> Decimal:
+        """Return how much lower the next range begins. Below the last value, ranges without any grow."""
+        return RANGE_RATIO if self._last is None else RANGE_RATIO ** (1 + self._empty_ranges)
 
     def take(self) -> list[RankedPass]:
         """Return the values that were read since the last call."""

@@ -60,17 +60,18 @@ class PassPeriodReads(WorkspaceQueries):
         return await are_passes_marked(self._db)
 
     async def ranked(
-        self, measure: str, period: int, after: RankedPass | None, limit: int
+        self, measure: str, period: int, after: RankedPass | None, limit: int, *, low: Decimal
     ) -> tuple[list[RankedPass], bool]:
         """Return the next passes by the value of a measure in a month or year, greatest first, and whether more follow.
 
-        Index: {workspace, measure, period, value, pass}.
+        Values below `low` are left out: the embedded servers read the whole range, whatever the limit is. Index: {workspace,
+        measure, period, value, pass}.
         """
         await charge(limit)
         key = None if after is None else (to_decimal128(after.value), after.pass_id)
         page = await read_page(
             self._collection,
-            self._in_workspace(measure=measure, period=period),
+            self._in_workspace(measure=measure, period=period, value={"$gte": to_decimal128(low)}),
             (("value", -1), ("pass", -1)),
             PageRequest(limit, after=key),
             _ranked_from_doc,

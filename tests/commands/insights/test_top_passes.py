@@ -121,8 +121,8 @@ async def test_the_greatest_of_many_passes_are_found_without_reading_all(busines
     read: list[int] = []
     ranked = PassPeriodReads.ranked
 
-    async def count_read(self: PassPeriodReads, *args: object) -> object:
-        found = await ranked(self, *args)  # type: ignore[arg-type]
+    async def count_read(self: PassPeriodReads, *args: object, **options: object) -> object:
+        found = await ranked(self, *args, **options)  # type: ignore[arg-type]
         read.append(len(found[0]))
         return found
 
