@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 from typing import Any
 
 from bson import Binary
@@ -84,9 +84,10 @@ def rows_from_docs(
     for doc in docs:
         columns = {name: _unpack(doc[name]) for name in _COLUMNS}
         ends = [0, *accumulate(doc["cells"])]
+        numbers = _part(columns["cell"], 0, ends[-1])
         for index, (first, end) in enumerate(pairwise(ends)):
             key, scales = _key_from_doc(doc["keys"][index]), doc["scales"][index]
-            for low, high, number in _groups(columns["cell"], first, end, cuts):
+            for low, high, number in _groups(numbers, first, end, cuts):
                 totals = _totals_between(columns, low, high, scales)
                 yield CountedRow(start_ms + number * level.cell_ms, doc["type"], key, totals=totals)
 
@@ -112,6 +113,8 @@ def row_from_doc(doc: Mapping[str, Any]) -> CountedRow:
     return CountedRow(at_ms - at_ms % QUARTER_HOUR_MS, event_type, key, totals=totals)
 
 
+_Columns = Mapping[str, Sequence[int] | int]
+"""Columns as they are read. One in which all numbers are the same is that number."""
 _COLUMNS = ("cell", "n", "sum", "has", "min", "max", "pn", "psum", "pmin", "pmax")
 """Columns: number of the cell, count, sum, whether there are amounts, extremes; then the same of the points."""
 
@@ -147,33 +150,43 @@ def _columns_of(rows: Sequence[tuple[RowKey, Mapping[int, Totals]]]) -> Doc:
     }
 
 
-def _totals_between(columns: Mapping[str, Sequence[int]], low: int, high: int, scales: Sequence[int]) -> Totals:
+def _totals_between(columns: _Columns, low: int, high: int, scales: Sequence[int]) -> Totals:
     """Return the totals of the cells of one row from the index `low` to before `high`."""
     amounts, points = scales
-    part = {name: columns[name][low:high] for name in _COLUMNS}
-    points_count = sum(part["pn"])
-    least, greatest = _extremes(part["min"], part["max"], part["has"], amounts)
-    fewest, most = _extremes(part["pmin"], part["pmax"], part["pn"], points) if points_count else (None, None)
+    n, total, least, greatest = columns["n"], columns["sum"], columns["min"], columns["max"]
+    points_count = _sum(columns["pn"], low, high)
+    extremes = _extremes(least, greatest, columns["has"], low, high)
+    points_extremes = _extremes(columns["pmin"], columns["pmax"], columns["pn"], low, high) if points_count else None
     return Totals(
-        count=sum(part["n"]),
-        sum=_decimal(sum(part["sum"]), amounts),
-        min=least,
-        max=greatest,
+        _sum(n, low, high),
+        _decimal(_sum(total, low, high), amounts),
+        min=None if extremes is None else _decimal(extremes[0], amounts),
+        max=None if extremes is None else _decimal(extremes[1], amounts),
         points_count=points_count,
-        points_sum=_decimal(sum(part["psum"]), points),
-        points_min=fewest,
-        points_max=most,
+        points_sum=_decimal(_sum(columns["psum"], low, high), points),
+        points_min=None if points_extremes is None else _decimal(points_extremes[0], points),
+        points_max=None if points_extremes is None else _decimal(points_extremes[1], points),
     )
 
 
+def _sum(column: Sequence[int] | int, low: int, high: int) -> int:
+    return column * (high - low) if isinstance(column, int) else sum(column[low:high])
+
+
+def _part(column: Sequence[int] | int, low: int, high: int) -> Sequence[int]:
+    return (column,) * (high - low) if isinstance(column, int) else column[low:high]
+
+
 def _extremes(
-    least: Sequence[int], greatest: Sequence[int], has: Sequence[int], scale: int
-) -> tuple[Decimal | None, Decimal | None]:
-    """Return the extremes of the cells that have any."""
-    if not all(has):
-        least = [value for value, flag in zip(least, has, strict=True) if flag]
-        greatest = [value for value, flag in zip(greatest, has, strict=True) if flag]
-    return (_decimal(min(least), scale), _decimal(max(greatest), scale)) if least else (None, None)
+    least: Sequence[int] | int, greatest: Sequence[int] | int, has: Sequence[int] | int, low: int, high: int
+) -> tuple[int, int] | None:
+    """Return the extremes of the cells that have any; None if none has."""
+    if has == 0:
+        return None
+    lows, highs = _part(least, low, high), _part(greatest, low, high)
+    if not isinstance(has, int) and not all(flags := has[low:high]):
+        lows, highs = list(compress(lows, flags)), list(compress(highs, flags))
+    return (min(lows), max(highs)) if lows else None
 
 
 def _groups(cells: Sequence[int], first: int, end: int, cuts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -208,7 +221,7 @@ def _pack(numbers: Sequence[int]) -> Binary:
     """Return a column: one byte for its code, then its numbers."""
     low, high = min(numbers), max(numbers)
     if low == high:
-        return Binary(f"{_SAME}{low} {len(numbers)}".encode())
+        return Binary(f"{_SAME}{low}".encode())
     bits = max(high.bit_length(), (~low).bit_length() if low < 0 else 0)
     for code in _WIDTHS:
         if bits <= _BITS[code]:
@@ -219,11 +232,10 @@ def _pack(numbers: Sequence[int]) -> Binary:
     return Binary(f"{_TEXT}{' '.join(map(str, numbers))}".encode())
 
 
-def _unpack(stored: bytes) -> Sequence[int]:
+def _unpack(stored: bytes) -> Sequence[int] | int:
     code, rest = chr(stored[0]), stored[1:]
     if code == _SAME:
-        value, count = rest.split()
-        return [int(value)] * int(count)
+        return int(rest)
     if code == _TEXT:
         return [int(number) for number in rest.split()]
     column = array(code)

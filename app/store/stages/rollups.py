@@ -94,18 +94,20 @@ class SealQueries(StageQueries):
         builder = ContentBuilder(Level.HOUR)
         end_ms = Level.HOUR.end_ms(start_ms)
         where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(start_ms), "$lt": from_ms(end_ms)}}
-        number = 0
-        async for doc in self._events.find(where, ROW_FIELDS, batch_size=SCAN_BATCH_SIZE):
-            number += 1
-            if number % SCAN_BATCH_SIZE == 0:
+        cursor = self._events.find(where, ROW_FIELDS, batch_size=SCAN_BATCH_SIZE)
+        try:
+            while docs := await cursor.to_list(SCAN_BATCH_SIZE):
+                for doc in docs:
+                    if doc["type"] in INTERNAL_TYPES or is_declined(doc):
+                        continue
+                    slot = doc.get("pend")
+                    if slot is None:
+                        builder.add(row_from_doc(doc))
+                    elif slot >= 0:
+                        return None
                 await give_way()
-            if doc["type"] in INTERNAL_TYPES or is_declined(doc):
-                continue
-            slot = doc.get("pend")
-            if slot is None:
-                builder.add(row_from_doc(doc))
-            elif slot >= 0:
-                return None
+        finally:
+            await cursor.close()
         return builder.content
 
     async def contents(self, heads: Mapping[HeadKey, Head]) -> dict[HeadKey, list[Doc]]:
