@@ -22,7 +22,7 @@ from rich.table import Table
 
 from app.clock import FixedClock
 from app.domain.rollups.levels import Level
-from app.domain.rollups.sealing import AT_ONCE
+from app.domain.rollups.sealing import AT_ONCE, Timing
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
 from app.local.servers import mongo_server
@@ -75,12 +75,14 @@ async def _seal(business: Business) -> None:
 
 
 async def _fold_and_seal(business: Business) -> None:
-    """Fold all that is pending, and seal whatever is dirty all the time, without any delay."""
+    """Fold all that is pending, and meanwhile seal what is ready by the delays of production."""
+    business.worker.seals.timing = Timing()
     folding = asyncio.create_task(_fold(business))
     while not folding.done():
         await _seal(business)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
     await folding
+    business.worker.seals.timing = AT_ONCE
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -134,8 +136,11 @@ async def _run(events: int) -> None:
             await measure("seal, 48 hours and their days", events, _seal)
             await _record(business, events, events)
             await measure("fold, with sealing beside it", events, _fold_and_seal)
+            # The passes have more events by now, which makes their fold a little dearer.
+            await _record(business, 2 * events, events)
+            await measure("fold, alone again", events, _fold)
             await _seal(business)
-            for count in (events // 10, events):
+            for count in (events, 4 * events):
                 memory = await _seal_one_hour(business, count)
                 table.add_row("seal one hour", f"{count:,}", "", "", "", "", f"{memory:.1f}")
     console.print(table)
