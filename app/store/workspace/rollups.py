@@ -63,6 +63,7 @@ WAITS: Doc = {
                 {
                     "$and": [
                         {"$ne": [{"$ifNull": ["$moved.told", False]}, True]},
+                        {"$not": [IS_MADE]},
                         {"$not": [_exists("outcome")]},
                         {"$or": [_exists("guard"), _exists("correction_of")]},
                     ]

@@ -137,7 +137,7 @@ async def test_events_that_wait_for_a_decision_or_are_parked_are_counted_as_pend
     events = await store_and_seal(business, Random(5), 60)
     db = business.ctx.resources.db
     [guarded, parked, *_] = [event for event in events if is_pending(event)]
-    await db["events"].update_one({"_id": guarded.id}, {"$set": {"guard": {}}})
+    await db["events"].update_one({"_id": guarded.id}, {"$set": {"guard": {}, "origin.channel": "API"}})
     await db["events"].update_one({"_id": parked.id}, {"$set": {"pend": -2}})
     await db["passes"].insert_one(
         {"_id": parked.pass_id, "workspace": business.ctx.workspace.id, "parked": 1, "external_id": "x", "made_at": 5}
