@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.commands.context import Context
-from app.domain.rollups.selections import Freshness
+from app.domain.rollups.selections import Freshness, Selection
 from app.domain.values.instants import to_ms
 from app.store.workspace.removals import PendingRemovals
 from app.store.workspace.rollups import Waiting
@@ -50,3 +50,13 @@ async def look_for_missing(ctx: Context, end_ms: int) -> Missing:
     now = await ctx.now()
     removals = await ctx.workspace.removals.pending()
     return Missing(to_ms(now), removals, await ctx.workspace.rollups.first_made_at(end_ms))
+
+
+async def find_freshness(ctx: Context, selection: Selection) -> Freshness:
+    """Return the freshness of an answer about a selection whose values are read after this call.
+
+    Raises Unavailable; safe to repeat.
+    """
+    missing = await look_for_missing(ctx, selection.to_ms)
+    pending = await ctx.workspace.rollups.pending_rows(selection)
+    return missing.freshness(pending.waiting | await ctx.workspace.rollups.parked(selection))

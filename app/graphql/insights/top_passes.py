@@ -8,8 +8,10 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.insights.freshness import find_freshness
 from app.commands.insights.rankings import MAX_RANKED_PASSES, RankedPass, RankingQuestion, TopBy, read_ranking
 from app.domain.errors import Code, InvalidInput
+from app.domain.rollups.selections import Selection
 from app.domain.values.currencies import parse_currency
 from app.domain.values.instants import from_ms
 from app.domain.values.text import parse_text
@@ -17,9 +19,10 @@ from app.graphql.context import Info
 from app.graphql.passes.passes import Pass
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import parse_each
-from app.graphql.types.freshness import Freshness, read_freshness
+from app.graphql.types.freshness import Freshness, freshness_of, read_freshness
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, First, PageInfo, Pagination
+from app.graphql.types.selections import is_selected
 from app.store.mongo.paging import Page
 
 from .periods import PeriodInput, parse_period
@@ -122,6 +125,13 @@ def _parse_key(key: tuple[object, ...] | None) -> RankedPass | None:
     return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), Decimal(str(value)))
 
 
+async def _read_freshness(info: Info, selection: Selection) -> Freshness:
+    """Return the freshness, before the values are read: what finishes in between is then reported as pending."""
+    if not is_selected(info, "freshness"):
+        return await read_freshness(info, await info.context.commands.now())
+    return freshness_of(await find_freshness(info.context.commands, selection))
+
+
 async def top_passes(
     info: Info, input: Annotated[TopPassesInput, strawberry.argument(description="Comparison and period.")]
 ) -> TopPasses:
@@ -148,8 +158,7 @@ async def top_passes(
         to_at=question.before,
         timezone=asked.zone.key,
         currency=currency,
-        # Read the freshness before the values: a removal that finishes in between is then reported as pending.
-        freshness=await read_freshness(info, await info.context.commands.now()),
+        freshness=await _read_freshness(info, Selection(asked.from_ms, asked.to_ms)),
         question=question,
         input=input,
     )

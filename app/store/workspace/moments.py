@@ -84,9 +84,9 @@ class MomentQueries(EventQueries):
             if not has_unindexed_filter:
                 await charge(len(docs))
             counted = [doc for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)]
-            for doc in filter(_waits, counted):
+            for doc in filter(waits, counted):
                 waiting |= Waiting(1, doc["recorded_at"])
-            take([_moment_from_doc(doc) for doc in counted if not _waits(doc)])
+            take([_moment_from_doc(doc) for doc in counted if not waits(doc)])
         return MomentsRead(count, waiting)
 
     async def acted_before(self, pass_ids: Collection[str], types: Sequence[str], before: datetime) -> set[str]:
@@ -112,7 +112,7 @@ class MomentQueries(EventQueries):
         return {doc["_id"]["pass"] for doc in docs if not doc["_id"]["waits"]}
 
 
-def _waits(doc: Doc) -> bool:
+def waits(doc: Doc) -> bool:
     """Return whether an event counts in no row yet, as `RollupQueries` decides it in the store."""
     slot = doc.get("pend")
     if slot is None or slot < 0:

@@ -19,6 +19,8 @@ from app.store.mongo.paging import PageRequest, read_page
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, translating_errors
 from app.store.mongo.usage import charge, charge_counted
 
+from .moments import waits
+
 MARKED = "pass_months"
 """The document in `constants` that says that passes of earlier versions are marked to be sealed."""
 MAX_UNSEALED_EVENTS = 50_000
@@ -159,7 +161,9 @@ class PassPeriodReads(WorkspaceQueries):
     async def events(
         self, spans: Iterable[Span], room: EventRoom, pass_ids: Collection[str] | None = None
     ) -> list[Event]:
-        """Return the events of spans, or those of some passes, pending ones included, less internal and declined ones.
+        """Return the events of spans, or those of some passes, pending ones included.
+
+        Internal and declined events are left out, and those that wait for a decision.
 
         Raises InvalidInput with the code LIMIT and advice if there is no room for them. Index: {workspace, occurred_at,
         _id}, or {workspace, pass, occurred_at, _id}.
@@ -179,7 +183,7 @@ class PassPeriodReads(WorkspaceQueries):
         ids = None if pass_ids is None else sorted(pass_ids)
         chunks = [None] if ids is None else [ids[start : start + size] for start in range(0, len(ids), size)]
         found = await asyncio.gather(*(find(span, chunk) for span in spans for chunk in chunks))
-        return [from_doc(doc) for docs in found for doc in docs]
+        return [from_doc(doc) for docs in found for doc in docs if not waits(doc)]
 
 
 class EventRoom:

@@ -147,3 +147,16 @@ async def test_too_much_outside_of_sealed_months_is_refused_with_advice(business
     assert "whole months" in problem.message
     with patch("app.store.workspace.pass_periods.are_passes_marked", return_value=False):
         assert [each.value for each in await rank_passes(business.ctx, COUNT, *SPANS[0], 10)] == [4]
+
+
+async def test_a_correction_counts_once_it_is_decided(business: Business) -> None:
+    outcome = await business.record({"amount": 10, "currency": "EUR", "occurred_at": at("2025-01-05")})
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    [result] = outcome.results
+    assert result.event is not None
+    correction = {"type": "refund", "amount": 4, "currency": "EUR", "correction_of": result.event.id}
+    await business.record({**correction, "occurred_at": at("2025-01-06")})
+    for value in (10, 6):
+        assert [each.value for each in await rank_passes(business.ctx, EUR, *SPANS[0], 5)] == [value]
+        await business.run_worker()
