@@ -21,7 +21,7 @@ from app.templates.rendering import LiquidTexts
 
 from .context import Context
 from .copies import MAX_ATTEMPTS, CopyReader, read_definitions
-from .segment_zones import parse_segment_zone
+from .segment_zones import parse_segment_zone, parse_zone_field
 from .segments import parse_segment_criteria
 
 MAX_EVENTS_AHEAD = 1_000
@@ -40,15 +40,19 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Criteria that no segment has, and their time zone."""
+    """Criteria that no segment has, their time zone, and the field of a pass that names its own zone."""
 
     criteria: Criteria
     timezone: str
+    zone_field: str | None = None
 
 
-async def parse_draft(ctx: Context, criteria: Mapping[str, object], timezone: object) -> Draft:
+async def parse_draft(
+    ctx: Context, criteria: Mapping[str, object], timezone: object, zone_field: object = None
+) -> Draft:
     """Return checked criteria to be explained. Raises Refused, with the path of the criterion at fault."""
-    return Draft(await parse_segment_criteria(ctx, criteria), await parse_segment_zone(ctx, timezone))
+    tree = await parse_segment_criteria(ctx, criteria)
+    return Draft(tree, await parse_segment_zone(ctx, timezone), parse_zone_field(zone_field, tree))
 
 
 async def explain(ctx: Context, pass_id: str, subject: str | Draft, at: object = None) -> Explained | None:
@@ -79,7 +83,7 @@ async def _explain(
     segment_id = subject if isinstance(subject, str) else DRAFT_ID
     if isinstance(subject, Draft):
         _check_references(definitions, subject.criteria)
-        definitions = with_draft(definitions, subject.criteria, subject.timezone, at_ms)
+        definitions = with_draft(definitions, subject.criteria, subject.timezone, subject.zone_field, at_ms=at_ms)
     texts = LiquidTexts()
     try:
         walked = await reader.run(walk_until(card, definitions, at_ms, texts), MAX_EVENTS_OF_CRITERIA)

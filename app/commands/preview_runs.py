@@ -234,6 +234,7 @@ async def start_run(
         version=1 if before is None else before.version + 1,
         criteria=order.criteria,
         timezone=order.timezone,
+        zone_field=order.zone_field,
         archived=False,
         notify=order.notify,
         at=from_ms(at_ms),

@@ -26,7 +26,7 @@ from .context import Context
 from .copies import read_definitions
 from .definitions import parse_notify
 from .preview_runs import PreviewRun, run_in_chunks, start_run
-from .segment_zones import parse_segment_zone, zone_of
+from .segment_zones import parse_segment_zone, parse_zone_field, zone_of
 from .segments import parse_segment_criteria
 
 MAX_PREVIEWED_PASSES = 20_000
@@ -57,12 +57,16 @@ async def parse_order(
     *,
     fires_rules: bool = False,
     at: object = None,
+    zone_field: object = None,
 ) -> PreviewOrder:
-    """Return what to preview, checked. Raises Refused, with the path of the criterion at fault."""
+    """Return what to preview, checked. A zone or a field of None is that of the segment.
+
+    Raises Refused, with the path of the criterion at fault.
+    """
     tree = restate(await parse_segment_criteria(ctx, criteria))
     at_ms = None if at is None else _parse_at(at, to_ms(await ctx.now()))
     if segment_id is None:
-        zone = await parse_segment_zone(ctx, timezone)
+        zone, field = await parse_segment_zone(ctx, timezone), parse_zone_field(zone_field, tree)
     else:
         segment = await ctx.workspace.segments.get(segment_id)
         if segment is None:
@@ -71,13 +75,12 @@ async def parse_order(
             raise InvalidInput(
                 Code.INVALID, "This segment is archived. Preview its criteria as a new segment.", "segmentId"
             )
-        if segment.zone_field is not None and depends_on_zone(tree):
-            message = (
-                "This segment takes the zone of each pass, and a preview takes one. Preview a new segment in one zone."
-            )
-            raise InvalidInput(Code.UNSUPPORTED, message, "segmentId")
+        own_field = segment.zone_field if depends_on_zone(tree) else None
+        field = own_field if zone_field is None else parse_zone_field(zone_field, tree)
         zone = await zone_of(ctx, segment) if timezone is None else await parse_segment_zone(ctx, timezone)
-    return PreviewOrder(tree, zone, segment_id, notify=parse_notify(notify), fires_rules=fires_rules, at_ms=at_ms)
+    return PreviewOrder(
+        tree, zone, segment_id, notify=parse_notify(notify), fires_rules=fires_rules, at_ms=at_ms, zone_field=field
+    )
 
 
 def _parse_at(raw: object, now_ms: int) -> int:

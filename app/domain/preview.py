@@ -32,7 +32,8 @@ from app.domain.values.instants import from_ms
 class PreviewOrder:
     """What to preview: criteria of a new segment, or of an edit of the segment `segment_id`.
 
-    `at_ms` is an instant of the past at which passes are counted; None for now.
+    `zone_field` is the field of a pass that names its own zone; None without one. `at_ms` is an instant of the past at which
+    passes are counted; None for now.
     """
 
     criteria: Criteria
@@ -41,6 +42,7 @@ class PreviewOrder:
     notify: str = SILENT
     fires_rules: bool = False
     at_ms: int | None = None
+    zone_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,18 @@ class Preview:
         """Whether passes that are not behind may lack a measure of the criteria."""
         # Rules come and go without a backfill, so what only they measure may be lacking.
         active = self.definitions.active(self.definitions.announced_revision)
-        if active.zone_fields:
+        if active.zone_fields or self._has_zones:
             return True
         evaluated = active.event_criteria
         return not self._measures.keys() <= {leaf.measure.key for leaf in evaluated}
 
     def _new_measures(self, card: Pass) -> Sequence[Measure]:
-        """Return the measures of the criteria that the pass does not store under its revision."""
+        """Return the measures of the criteria that the pass does not store under its revision.
+
+        With zones of passes, these are all measures: what is read of passes has none in the zone of the pass.
+        """
+        if self._has_zones:
+            return list(_measures_of(self._criteria_for(card)).values())
         active = self.definitions.active_for(card.revision, card.profile)
         found = self._new_by_revision.get((card.revision, active.zones))
         if found is None:
@@ -135,8 +142,19 @@ class Preview:
 
     @cached_property
     def _measures(self) -> Mapping[str, Measure]:
-        leaves = [leaf for leaf in iter_leaves(self._criteria) if isinstance(leaf, MeasuredCriterion)]
-        return {leaf.measure.key: leaf.measure for leaf in leaves}
+        return _measures_of(self._criteria)
+
+    @property
+    def _has_zones(self) -> bool:
+        """Whether the criteria are evaluated in a zone that each pass names."""
+        return self.version.zone_field is not None
+
+    def _criteria_for(self, card: Pass) -> Criteria:
+        """Return the criteria, in the zone of the pass."""
+        if not self._has_zones:
+            return self._criteria
+        active = self.definitions_after.active_for(self.definitions_after.revision, card.profile)
+        return active.by_segment[self.version.segment_id].criteria
 
     def is_behind(self, card: Pass) -> bool:
         """Return whether a worker has to walk the pass first."""
@@ -162,7 +180,7 @@ class Preview:
             context = context_of(replace(card, measures=derived.states), at_ms)
         else:
             context = context_of(card, at_ms)
-        return segment_id in card.memberships, belongs(segment_id, self._criteria, context)
+        return segment_id in card.memberships, belongs(segment_id, self._criteria_for(card), context)
 
     def tally(
         self, card: Pass, was_member: bool, is_member: bool, entries: Sequence[Entry] | None = None
@@ -194,6 +212,12 @@ class Preview:
         refs = {"segment": self.version.segment_id}
         silent = self.version.is_silent
         return Entry(number, kind, self.at_ms, recorded_ms=self.at_ms, refs=refs, silent=silent)
+
+
+def _measures_of(criteria: Criteria) -> dict[str, Measure]:
+    """Return the measures of criteria by their keys."""
+    leaves = [leaf for leaf in iter_leaves(criteria) if isinstance(leaf, MeasuredCriterion)]
+    return {leaf.measure.key: leaf.measure for leaf in leaves}
 
 
 def _activity_of(card: Pass, entry: Entry) -> Activity:

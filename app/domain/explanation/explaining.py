@@ -41,7 +41,9 @@ class Explanation:
     listed: str | None = None
 
 
-def with_draft(definitions: Definitions, criteria: Criteria, timezone: str, at_ms: int) -> Definitions:
+def with_draft(
+    definitions: Definitions, criteria: Criteria, timezone: str, zone_field: str | None, *, at_ms: int
+) -> Definitions:
     """Return the definitions with a segment of these criteria, DRAFT_ID, that comes into force at an instant."""
     draft = Version(
         segment_id=DRAFT_ID,
@@ -49,6 +51,7 @@ def with_draft(definitions: Definitions, criteria: Criteria, timezone: str, at_m
         version=1,
         criteria=criteria,
         timezone=timezone,
+        zone_field=zone_field,
         archived=False,
         notify=SILENT,
         at=from_ms(at_ms),

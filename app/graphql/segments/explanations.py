@@ -162,6 +162,10 @@ async def explain_membership(
         str | None,
         strawberry.argument(description="IANA time zone of `criteria`. Default: the time zone of the workspace."),
     ] = None,
+    zone_field: Annotated[
+        str | None,
+        strawberry.argument(description="Field of a pass that names the time zone of `criteria`. Default: none."),
+    ] = None,
     at: Annotated[
         RawDateTime | None,
         strawberry.argument(
@@ -183,7 +187,9 @@ async def explain_membership(
         raise InvalidInput(Code.INVALID, message, "segmentId")
     await await_consistency(info, consistency, token)
     found_pass = await _find_pass(info.context, pass_id, pass_external_id)
-    subject = await _find_subject(info.context, segment_id, segment_key, criteria, timezone=timezone)
+    subject = await _find_subject(
+        info.context, segment_id, segment_key, criteria, timezone=timezone, zone_field=zone_field
+    )
     if found_pass is None or subject is None:
         return None
     explained = await commands.explain(info.context.commands, found_pass, subject, at)
@@ -204,9 +210,10 @@ async def _find_subject(
     criteria: CriteriaInput | None,
     *,
     timezone: str | None,
+    zone_field: str | None,
 ) -> str | Draft | None:
     if criteria is not None:
-        return await commands.parse_draft(context.commands, to_mapping(criteria), timezone)
+        return await commands.parse_draft(context.commands, to_mapping(criteria), timezone, zone_field)
     if segment_id is not None:
         return database_id(segment_id, "Segment")
     labels = await context.workspace.segments.by_key(parse_text(segment_key, "segmentKey"))

@@ -14,7 +14,6 @@ from app.commands.segment_sizes import MAX_DAYS, DaySize, size_by_day
 from app.commands.segments import warn_about_criteria
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.preview import PreviewOrder
-from app.domain.segments.criteria import Criteria
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
@@ -39,6 +38,11 @@ class SegmentPreviewInput:
     criteria: CriteriaInput = strawberry.field(description="Criteria to preview.")
     timezone: str | None = strawberry.field(
         default=None, description="IANA time zone. Default: that of the segment, or of the workspace for a new segment."
+    )
+    zone_field: str | None = strawberry.field(
+        default=None,
+        description="Field of a pass that names its own IANA time zone. With an empty text: none. Default: that of the "
+        "segment, or none for a new segment.",
     )
     segment_id: strawberry.ID | None = strawberry.field(
         default=None, description="Id of the segment that the edit is about. Default: a new segment."
@@ -88,8 +92,7 @@ class PreviewedMember:
     """Pass that would be in a segment."""
 
     pass_id: strawberry.Private[str]
-    criteria: strawberry.Private[Criteria]
-    timezone: strawberry.Private[str]
+    draft: strawberry.Private[Draft]
 
     @strawberry.field(name="pass")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
@@ -99,7 +102,7 @@ class PreviewedMember:
     @strawberry.field
     async def explanation(self, info: Info) -> MembershipExplanation | None:
         """Why the pass meets the criteria. The lists of a segment are left out. Null if the pass was erased meanwhile."""
-        context, draft = info.context, Draft(self.criteria, self.timezone)
+        context, draft = info.context, self.draft
 
         async def read() -> Explained | None:
             return await explain(context.commands, self.pass_id, draft)
@@ -146,10 +149,8 @@ class SegmentPreview:
         if not 0 <= first <= MAX_SAMPLE:
             raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 0 and {MAX_SAMPLE}.", "first")
         order = self.previewed.order
-        return [
-            PreviewedMember(pass_id=each, criteria=order.criteria, timezone=order.timezone)
-            for each in self.previewed.sample[:first]
-        ]
+        draft = Draft(order.criteria, order.timezone, order.zone_field)
+        return [PreviewedMember(pass_id=each, draft=draft) for each in self.previewed.sample[:first]]
 
     @strawberry.field
     async def size_by_day(self, info: Info, days: DaysArgument = 30) -> list[SegmentDaySize]:
@@ -198,7 +199,7 @@ async def _parse(info: Info, sent: SegmentPreviewInput) -> PreviewOrder:
     segment_id = None if sent.segment_id is None else parse_text(given_id(sent.segment_id, "Segment"), "segmentId")
     return await commands.parse_order(
         info.context.commands, to_mapping(sent.criteria), sent.timezone, segment_id, sent.notify.value,
-        fires_rules=sent.fire_rules, at=sent.at,
+        fires_rules=sent.fire_rules, at=sent.at, zone_field=sent.zone_field,
     )  # fmt: skip
 
 

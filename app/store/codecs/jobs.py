@@ -179,7 +179,7 @@ def order_to_doc(order: Order) -> Doc:
         }
     if isinstance(order, PreviewOrder):
         names = {"timezone": order.timezone, "segment": order.segment_id, "notify": order.notify}
-        more = {"fires_rules": order.fires_rules, "at": order.at_ms}
+        more = {"fires_rules": order.fires_rules, "at": order.at_ms, "zone_field": order.zone_field}
         return {**criteria_to_doc(order.criteria), **names, **more}
     return {
         "plan": plan_to_doc(order.plan),
@@ -222,6 +222,7 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
             return PreviewOrder(
                 criteria_from_doc(doc), doc["timezone"], doc["segment"],
                 notify=doc["notify"], fires_rules=doc.get("fires_rules", False), at_ms=doc.get("at"),
+                zone_field=doc.get("zone_field"),
             )  # fmt: skip
         case JobKind.VERIFY_PROJECTION:
             return VerificationOrder(

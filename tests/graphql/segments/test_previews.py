@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from app.commands import preview_runs, previews
+from app.commands.passes.passes import update_pass
 from app.commands.rules.rules import create_rule
-from app.commands.segments import update_segment
+from app.commands.segments import create_segment, update_segment
 from app.domain.ids import draw_of
 from app.graphql.types.ids import from_global_id, to_global_id
 from app.store.operations.draws import draw_passes
@@ -227,3 +228,38 @@ async def test_preview_of_an_edit_refuses_a_circle(api: Api) -> None:
     error = await api.fetch_error(QUERY, input={"criteria": {"segment": {"id": two.id}}, "segmentId": one.id}, first=1)
     [problem] = error["extensions"]["problems"]
     assert (problem["code"], "circle: one -> two -> one." in problem["message"]) == ("CYCLE", True)
+
+
+async def test_preview_in_the_zone_of_each_pass_equals_the_members_after_saving(api: Api) -> None:
+    """The preview of a new segment, of its edit, by the job and by day; the sample is explained in the zone of the pass."""
+    business = api.business
+    ctx, today = business.ctx, purchases(1, calendar={"unit": "DAY"})
+    names = {"tokyo": "Asia/Tokyo", "angeles": "America/Los_Angeles", "utc": None}
+    business.clock.set(datetime(2026, 3, 10, 16, 30, tzinfo=UTC))
+    await business.create_passes(*names)
+    for name, zone in names.items():
+        if zone is not None:
+            await update_pass(ctx, (await business.read_pass(name)).id, fields={"timezone": zone})
+    before_tokyo_midnight = datetime(2026, 3, 10, 14, 30, tzinfo=UTC)
+    await business.record(*({"pass_external_id": name, "occurred_at": before_tokyo_midnight} for name in names))
+    await business.run_worker()
+    for field, expected in (("fields.timezone", ["angeles", "utc"]), ("", ["angeles", "tokyo", "utc"])):
+        found = await preview(api, today, zoneField=field)
+        assert sorted(each["pass"]["externalId"] for each in found["sample"]) == expected
+        assert found["estimate"]["count"] == found["entering"] == len(expected)
+        assert all(each["explanation"]["member"] for each in found["sample"])
+        assert (await finish(api, today, zoneField=field))["count"] == len(expected)
+    segment = await create_segment(ctx, "today", "Today", today, zone_field="fields.timezone")
+    await business.run_worker()
+    assert await business.read_members(segment) == ["angeles", "utc"]
+    edit: dict[str, Any] = {"segmentId": to_global_id("Segment", segment.id)}
+    found = await preview(api, today, **edit)
+    assert [found[name] for name in ("entering", "leaving", "staying")] == [0, 0, 2]
+    found = await preview(api, today, zoneField="", **edit)
+    assert [found[name] for name in ("entering", "leaving", "staying")] == [1, 0, 2]
+    past = await preview(api, today, at="2026-03-10T14:59:00Z", zoneField="fields.timezone")
+    assert past["estimate"]["count"] == 3
+    explained = """query ($criteria: CriteriaInput!) { explainMembership(passExternalId: "tokyo", criteria: $criteria,
+      zoneField: "fields.timezone") { member tree { windowFrom } } }"""
+    answer = (await api.fetch_data(explained, criteria=today))["explainMembership"]
+    assert answer == {"member": False, "tree": {"windowFrom": "2026-03-10T15:00:00.000Z"}}
