@@ -95,6 +95,7 @@ async def test_welcome_mail_without_the_consent_is_suppressed(api: Api, mail: Ma
 
 
 async def test_win_back_leaves_a_control_group_and_counts_who_came_back(api: Api, mail: MailServer) -> None:
+    """WH1-19: a segment of those who stay away, a message to them, and who returns."""
     segment = (await run(api, "SleepingCustomers"))["segment"]["id"]
     rule = (await run(api, "WinBack", segmentId=segment))["rule"]["id"]
     names = [f"c{number}" for number in range(30)]

@@ -1,4 +1,4 @@
-"""The recipe of docs/howto/see-how-customers-return.md: its operations run, and answer what the page says."""
+"""The recipe of docs/howto/see-how-customers-return.md: its operations run, and answer what the page says (WH1-14)."""
 
 from __future__ import annotations
 

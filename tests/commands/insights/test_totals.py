@@ -1,4 +1,4 @@
-"""Totals that agree: statistics of a pass, aggregations, sums of segments and summaries, to the cent."""
+"""Totals that agree: statistics of a pass, aggregations, sums of segments and summaries, to the cent (WH2-29)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The query topPasses: pages of the customers with the greatest values."""
+"""The query topPasses: pages of the customers with the greatest values (WH1-14)."""
 
 from __future__ import annotations
 
