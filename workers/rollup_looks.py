@@ -43,6 +43,8 @@ class RollupLooks:
             for workspace_id in worker.sharing.choose("seal", dict.fromkeys(found)):
                 worker.seals.note_dirty(workspace_id)
         while not worker.stopping and (due := worker.seals.take_due()) is not None:
+            if not worker.sharing.prefers("seal", due):
+                worker.seals.hand_on(due, system_ms())
             await wakeups.take(worker, self._stages, "seal", due)
 
     async def drop_contents(self) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from app.domain.rollups.rows import HOUR_MS
 from app.domain.rollups.sealing import DirtyNotes, SealTask, Timing
 
 RETRY_SECONDS = 60.0
@@ -19,13 +20,17 @@ RETRY_SECONDS = 60.0
 
 @dataclass
 class SealLap:
-    """Sealing of one workspace: its notes, the tasks of the last look, and how many of them have sealed something."""
+    """Sealing of one workspace: its notes, the tasks of the last look, and how many of them have sealed something.
+
+    `newest_ms` is the newest hour that was noted, and `open_hour_ms` the one whose marks need no other look before its end.
+    """
 
     notes: DirtyNotes = field(default_factory=DirtyNotes)
     tasks: list[SealTask] = field(default_factory=list)
     sealed: int = 0
     began_at: float = 0.0
     looked_at: float = -math.inf
+    newest_ms: int | None = None
     open_hour_ms: int | None = None
 
 
@@ -48,8 +53,9 @@ class Seals:
         The hour that has not ended is marked at each round of the fold. It is noted once.
         """
         for workspace_id, start_ms in hours:
-            lap = self._laps.get(workspace_id)
-            if lap is None or lap.open_hour_ms != start_ms:
+            lap = self.lap(workspace_id)
+            if lap.open_hour_ms != start_ms:
+                lap.newest_ms = start_ms if lap.newest_ms is None else max(lap.newest_ms, start_ms)
                 self.schedule(workspace_id, self.timing.quiet)
 
     def schedule(self, workspace_id: str, seconds: float) -> None:
@@ -88,6 +94,12 @@ class Seals:
             del self._due_at[workspace_id]
         if wait_seconds is not None:
             self.schedule(workspace_id, wait_seconds)
+
+    def hand_on(self, workspace_id: str, now_ms: int) -> None:
+        """Note that another worker looks at a workspace. It needs no other note of an hour that ends after `now_ms`."""
+        lap = self.lap(workspace_id)
+        if lap.newest_ms is not None and lap.newest_ms + HOUR_MS > now_ms:
+            lap.open_hour_ms = lap.newest_ms
 
     def forget(self, workspace_id: str) -> None:
         """Drop what the last look found, because nothing is dirty, or another worker seals the workspace."""

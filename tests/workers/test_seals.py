@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.domain.rollups.rows import HOUR_MS
+from app.domain.rollups.sealing import AT_ONCE
 from workers.seals import RETRY_SECONDS, Seals
 
 
@@ -34,6 +35,22 @@ def test_marks_of_the_hour_that_has_not_ended_schedule_no_look() -> None:
     assert not seals.is_scheduled("ws_1")
     seals.note_marked([("ws_1", 0)])
     assert seals.is_scheduled("ws_1")
+
+
+def test_marks_of_the_open_hour_are_handed_on_once_and_those_of_others_each_time() -> None:
+    seals = Seals(Seconds())
+    for now_ms, notes_again in ((HOUR_MS + 1, False), (2 * HOUR_MS, True)):
+        workspace_id = f"ws_{now_ms}"
+        seals.note_marked([(workspace_id, 0), (workspace_id, HOUR_MS)])
+        seals.timing = AT_ONCE
+        seals.schedule(workspace_id, 0.0)
+        assert seals.take_due() == workspace_id
+        seals.hand_on(workspace_id, now_ms)
+        seals.note_marked([(workspace_id, HOUR_MS)])
+        assert seals.is_scheduled(workspace_id) == notes_again
+        seals.note_marked([(workspace_id, 0)])
+        assert seals.is_scheduled(workspace_id)
+        seals.take_due()
 
 
 def test_workspace_with_dirty_heads_is_looked_at_unless_a_look_has_seen_them() -> None:
