@@ -83,7 +83,7 @@ async def read_sealed(ctx: Context, plan: PeriodPlan) -> SealedRows:
     parked = await store.rollups.parked(selection)
     for number in range(LOOKS):
         look = await _look(ctx, plan)
-        spans = [*look.plan.edges, *map(look.plan.clip, runs_of(look.to_read, MAX_EVENTS))]
+        spans = [*look.plan.edges, *map(look.plan.clip, runs_of(look.to_read))]
         from_contents, from_events, pending = await asyncio.gather(
             store.rollup_contents.rows(look.plan, look.choice.contents),
             store.rollups.rows_of_spans(selection, spans),

@@ -271,15 +271,18 @@ def choose_hours(hours: Collection[Period], heads: Mapping[Period, Head], dirty:
     return Choice(contents, frozenset(absent), tuple(to_read))
 
 
-def runs_of(hours: Collection[Period], most: int) -> list[Span]:
-    """Return at most `most` spans that contain all hours, with as little else as possible, in order of time."""
+def runs_of(hours: Collection[Period], most: int | None = None) -> list[Span]:
+    """Return the spans of hours that follow each other, in order of time.
+
+    If there are more than `most`, those with the shortest gaps between them are joined.
+    """
     spans: list[Span] = []
     for hour in sorted(hours):
         if spans and spans[-1][1] == hour.start_ms:
             spans[-1] = spans[-1][0], hour.end_ms
         else:
             spans.append((hour.start_ms, hour.end_ms))
-    if len(spans) <= most:
+    if most is None or len(spans) <= most:
         return spans
     gaps = sorted(range(1, len(spans)), key=lambda index: spans[index - 1][1] - spans[index][0])[: most - 1]
     starts = [0, *sorted(gaps), len(spans)]
