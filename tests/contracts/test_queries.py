@@ -109,6 +109,7 @@ from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.operations.recomputation import DeepCheck
 from app.store.operations.restored import Restoration
+from app.store.operations.rollup_check import RollupCheck
 from app.store.operations.rollup_rebuild import RollupRebuild
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
@@ -883,6 +884,11 @@ async def check_all(business: Business) -> list[Finding]:
     )
     history = HistoryCheck(business.ctx.resources.db, business.ctx.resources.in_chunk)
     assert await history.check([business.ctx.workspace.id], findings.append) > 0
+    rollups = RollupCheck(business.ctx.resources.db, business.ctx.workspace.id, business.ctx.resources.in_chunk)
+    span = await rollups.span()
+    assert span is not None
+    await rollups.compare_day(Level.DAY.start_ms(span[1]), is_marked=await rollups.is_marked())
+    await rollups.compare_month(Level.MONTH.start_ms(span[1]))
     return findings
 
 
