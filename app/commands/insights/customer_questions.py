@@ -1,4 +1,4 @@
-"""Questions about all customers that are answered from events: each reads the events once, and computes in memory."""
+"""Questions about all customers that are answered from events: each reads the events of its time once."""
 
 from __future__ import annotations
 
