@@ -53,7 +53,9 @@ async def rank_passes(ctx: Context, measure: str, after: datetime, before: datet
     values = await _Values.of(store, measure, found)
     best = {pass_id: value for pass_id, value in (await values.of_changed()).items() if value > 0}
     lows, key = ctx.resources.cache.ranking_lows, (ctx.workspace.id, measure)
-    streams = [_Stream(store, measure, each, lows.get((*key, each), FIRST_LOW)) for each in values.cover.periods]
+    streams = [
+        _Stream(store, measure, period=each, low=lows.get((*key, each), FIRST_LOW)) for each in values.cover.periods
+    ]
     await asyncio.gather(*(stream.read_on(count) for stream in streams))
     seen = set(values.changed)
     while True:
@@ -85,7 +87,7 @@ class _Stream:
     first range begins at the value at which the last question for the period has ended in this process.
     """
 
-    def __init__(self, store: PassPeriodReads, measure: str, period: int, low: Decimal) -> None:
+    def __init__(self, store: PassPeriodReads, measure: str, *, period: int, low: Decimal) -> None:
         self.period, self.read = period, 0
         self._store, self._measure = store, measure
         self._fresh: list[RankedPass] = []
