@@ -302,6 +302,7 @@ class Cursor:
         self._read = read
         self._order: Sequence[tuple[str, int]] = ()
         self._limit: int | None = None
+        self._rest: list[Doc] | None = None
 
     def sort(self, order: str | Sequence[tuple[str, int]], direction: int = 1) -> Cursor:
         """Set the sort order."""
@@ -313,13 +314,20 @@ class Cursor:
         self._limit = count
         return self
 
-    async def to_list(self, _: None) -> list[Doc]:
-        """Wait for a turn, then return the documents as they are at that turn."""
+    async def to_list(self, length: int | None) -> list[Doc]:
+        """Wait for a turn, then return the next documents, or all that are left, as they are at the first turn."""
         await self._schedule.wait_for_turn()
-        docs = self._read()
-        for name, direction in reversed(self._order):
-            docs.sort(key=lambda doc: doc[name], reverse=direction < 0)
-        return [copy(doc) for doc in docs[: self._limit]]
+        if self._rest is None:
+            docs = self._read()
+            for name, direction in reversed(self._order):
+                docs.sort(key=lambda doc: doc[name], reverse=direction < 0)
+            self._rest = [copy(doc) for doc in docs[: self._limit]]
+        end = len(self._rest) if length is None else length
+        found, self._rest = self._rest[:end], self._rest[end:]
+        return found
+
+    async def close(self) -> None:
+        """End the query. Documents in memory hold nothing open."""
 
     async def __aiter__(self) -> AsyncIterator[Doc]:
         for doc in await self.to_list(None):
