@@ -69,7 +69,7 @@ class RowReader:
             key
             for key, doc in events.items()
             if "removed" in doc
-            and ("pend" not in events.get(tombstone_id(key), {"pend": 0}) or doc["pass"] in finished)
+            and "pend" not in events.get(tombstone_id(key), {} if doc["pass"] in finished else {"pend": 0})
         }
 
     def _count(self, ids: Set[str], width_ms: int) -> Counter[int]:

@@ -17,6 +17,7 @@ from app.domain.ids import event_id
 from tests.crashes import Crash
 from workers.stages import backfill, due, fold, merge, publish
 
+from .memory import Doc
 from .schedule import Odds
 from .script import QUARTER_DAY, START
 from .world import World, seeded_runner
@@ -90,6 +91,15 @@ class Stage(World):
     async def merge(self, survivor: str = "ann", other: str = "bob") -> None:
         """Merge a pass into another one, one millisecond from now."""
         await self.script.merge_step(await self.clock.now() + ONE_MS, survivor, other)(self.new_context())
+
+    def hold_back(self, prefix: str) -> list[Doc]:
+        """Take the pending events whose ids begin so out of the store, as if no fold had reached them yet."""
+        events = self.db["events"].docs
+        return [events.pop(key) for key in list(events) if key.startswith(prefix)]
+
+    def give_back(self, docs: Sequence[Doc]) -> None:
+        """Put events into the store that were held back."""
+        self.db["events"].docs.update({doc["_id"]: doc for doc in docs})
 
     async def elect(self, state: int) -> None:
         """Elect a primary whose next read shows an earlier state."""

@@ -6,7 +6,7 @@ from app.commands.insights import sealed
 from app.store.stages.rollups import SealQueries
 from app.store.workspace import rollup_heads
 from app.store.workspace.rollups import RollupQueries
-from workers.stages import clearing, erase, fold, publish, seal
+from workers.stages import clearing, erase, fold, publish, seal, strays
 
 from .mutants import Mutant
 
@@ -36,7 +36,7 @@ SEALING_MUTANTS = (
         function="clear",
         also=(fold,),
         old="    await clear_events(worker, counted, at.now_ms, still_pending, decisions=decisions)\n",
-        new="    for _, _, event_id in fold_round.marks:\n"
+        new="    for event_id in still_pending.keys() & {event_id for _, _, event_id in fold_round.marks}:\n"
         "        still_pending[event_id] = still_pending[event_id]._replace(hour_ms=None)\n"
         "    await clear_events(worker, counted, at.now_ms, still_pending, decisions=decisions)\n",
     ),
@@ -85,6 +85,14 @@ SEALING_MUTANTS = (
         new="                if event.id != own:\n"
         "                    fold_round.emptied.append((card.workspace_id, pass_id, event.id))\n"
         "                else:\n",
+    ),
+    Mutant(
+        name="events moved to a pass that is gone are emptied without a mark",
+        owner=strays,
+        function="add_events_of_erased",
+        old="if stray.event.move is not None and stray.event.move.was_published]",
+        new="if False]",
+        also=(fold,),
     ),
     Mutant(
         name="marks are not random",
@@ -139,7 +147,7 @@ SEALING_MUTANTS = (
         name="pending events that counted before are added to rollups",
         owner=RollupQueries,
         function="pending_rows",
-        old=', "moved.told": {"$ne": True}',
+        old='{"$match": {"moved.told": {"$ne": True}}},',
         new="",
     ),
     Mutant(

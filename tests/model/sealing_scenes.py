@@ -111,6 +111,26 @@ async def event_counted_before_its_merge_is_pending_on_an_erased_pass(stage: Sta
     await stage.fold()
 
 
+async def merge_moves_an_event_to_a_pass_that_is_gone(stage: Stage) -> None:
+    """The erasure of the survivor is finished before the merge is folded. Rollups hold the event that moves."""
+    await stage.buy()
+    await stage.buy("bob")
+    await stage.fold()
+    await stage.publish()
+    await seal_marked(stage)
+    await stage.merge()
+    merged = stage.hold_back("mg:")
+    await stage.erase_pass()
+    await stage.fold()
+    await stage.publish()
+    await stage.sweep_erasures(stage.new_worker())
+    stage.give_back(merged)
+    await stage.fold()
+    await stage.publish()
+    await stage.sweep_merges(stage.new_worker())
+    await fold_and_crash_at_mark(stage)
+
+
 async def fold_crashes_before_it_marks(stage: Stage) -> None:
     """The fold that follows only clears the event, and marks its hour before."""
     await stage.buy()
@@ -209,6 +229,7 @@ SEALING_SCENES: Sequence[Scene] = (
     worker_crashes_after_it_emptied_events_that_another_erases,
     two_workers_erase_batches_of_different_hours,
     event_counted_before_its_merge_is_pending_on_an_erased_pass,
+    merge_moves_an_event_to_a_pass_that_is_gone,
 )
 """Scenes without rules."""
 SEALING_RULE_SCENES: Sequence[Scene] = (hour_is_sealed_before_a_made_event_is_stored,)

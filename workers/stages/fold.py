@@ -25,7 +25,8 @@ from .advance import advance_passes, read_clock
 from .clearing import clear
 from .originals import add_originals
 from .reads import PassWork
-from .rounds import Backlog, EventRef, FoldRound
+from .rounds import Backlog, FoldRound
+from .strays import add_events_of_erased
 from .turns import EVENTS_PER_TURN, read_turns
 
 FOLD_BATCH_SIZE = 1_000
@@ -78,7 +79,7 @@ async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | Non
     worker.require_same_primary(at.election)
     backlog = await add_originals(worker, backlog, chosen, still_pending)
     fold_round = classify(backlog, chosen, still_pending, definitions)
-    fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
+    await add_events_of_erased(worker, fold_round, backlog, passes=passes)
     saved = await advance_passes(worker, at, fold_round.works, definitions)
     await clear(worker, fold_round, saved, at, still_pending)
     if chosen:
@@ -251,16 +252,6 @@ def foldable_events(card: Pass, events: Sequence[Event], still_pending: Mapping[
     """
     removed = targets_of(card.last_folded_ids)
     return [event for event in events if event.id in still_pending and event.id not in removed]
-
-
-async def find_events_of_erased(worker: Worker, backlog: Backlog, passes: Mapping[str, Pass]) -> list[EventRef]:
-    """Return the events whose pass does not exist because its erasure is finished."""
-    strays = [item for pass_id, items in backlog.by_pass.items() if pass_id not in passes for item in items]
-    if not strays:
-        return []
-    erased = await worker.erase_queries.erased_among(list({stray.event.pass_id for stray in strays}))
-    found = [stray for stray in strays if stray.event.pass_id in erased]
-    return [(stray.workspace_id, stray.event.pass_id, stray.event.id) for stray in found]
 
 
 def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:

@@ -88,8 +88,9 @@ class FoldQueries(HistoryQueries):
 
         `seen` gives the move counter that each event had when it was counted. A slow worker must not clear an event
         that has moved since and is pending for another pass. A tombstone also loses its `occurred_at`, so that no list
-        of events reads it. `decisions` has what walks decided about some of the events: the update that clears such an
-        event also writes its outcome. `workspace_ids` has the workspace of each event, by event id.
+        of events reads it, and the hour of its target. `decisions` has what walks decided about some of the events: the
+        update that clears such an event also writes its outcome. `workspace_ids` has the workspace of each event, by
+        event id.
         """
         by_kind: dict[tuple[bool, int], list[str]] = {}
         decided: list[UpdateOne] = []
@@ -107,7 +108,7 @@ class FoldQueries(HistoryQueries):
                 update_by_ids(
                     self._events,
                     ids,
-                    {"$unset": {"pend": "", "occurred_at": ""} if is_removal else {"pend": ""}},
+                    {"$unset": {"pend": "", "occurred_at": "", "hour": ""} if is_removal else {"pend": ""}},
                     where=_moved_filter(moves),
                     in_chunk=self._in_chunk,
                     workspace_ids=workspace_ids if self._is_sharded else None,

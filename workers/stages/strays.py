@@ -1,0 +1,52 @@
+"""Pending events of passes whose erasure is finished: the fold empties them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.events.events import Event, Origin
+from app.domain.events.tombstones import Tombstone, target_of, tombstone_id
+from app.domain.passes.passes import Pass
+from app.domain.rollups.marks import counted_hour_of
+from app.store.stages.pending import PendingEvent
+from workers.worker import Worker
+
+from .rounds import Backlog, FoldRound
+
+
+async def add_events_of_erased(
+    worker: Worker, fold_round: FoldRound, backlog: Backlog, *, passes: Mapping[str, Pass]
+) -> None:
+    """Add to a round the events whose pass does not exist because its erasure is finished. Safe to repeat.
+
+    They are emptied without a mark, because what is recorded after an erasure has never counted. But a merge that was
+    folded after the erasure may have moved an event here that counted before. Such an event is removed as if a client had
+    asked for it: the tombstone names its hour, so a repeat after a crash marks the hour, too.
+    """
+    strays = [item for pass_id, items in backlog.by_pass.items() if pass_id not in passes for item in items]
+    if not strays:
+        return
+    erased = await worker.erase_queries.erased_among(list({stray.event.pass_id for stray in strays}))
+    found = [stray for stray in strays if stray.event.pass_id in erased]
+    counted = [stray for stray in found if stray.event.move is not None and stray.event.move.was_published]
+    await _insert_tombstones(worker, counted)
+    for stray in found:
+        workspace_id, event = stray.workspace_id, stray.event
+        if stray in counted:
+            fold_round.marks.append((workspace_id, event.pass_id, tombstone_id(event.id)))
+        elif _removes_event(event):
+            fold_round.marks.append((workspace_id, event.pass_id, event.id))
+        else:
+            fold_round.emptied.append((workspace_id, event.pass_id, event.id))
+
+
+def _removes_event(event: Event) -> bool:
+    return target_of(event.id) not in (None, event.pass_id)
+
+
+async def _insert_tombstones(worker: Worker, strays: Sequence[PendingEvent]) -> None:
+    for stray in strays:
+        event, workspace = stray.event, worker.resources.workspace(stray.workspace_id)
+        hour_ms = counted_hour_of(event.type, event.occurred_at)
+        tombstone = Tombstone(event.pass_id, event.id, event.recorded_at, target_hour_ms=hour_ms)
+        await workspace.removals.insert([tombstone], Origin("INTERNAL"))
