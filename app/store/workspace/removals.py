@@ -89,7 +89,7 @@ class RemovalQueries(WorkspaceQueries):
                 self._oldest(self._collection, "recorded_at", type=kind, occurred_at={"$gte": EARLIEST})
                 for kind in sorted(TOMBSTONES)
             ),
-            *(self._oldest(self._passes, "at", **{flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
+            *(self._oldest(self._passes, "at", {flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
         )
         found.append(jobs)
         instants = [instant for _, instant in found if instant is not None]
@@ -99,8 +99,12 @@ class RemovalQueries(WorkspaceQueries):
         """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""
         return await self._passes.find_one(self._in_workspace(erasing={"$gte": 0}), {"_id": 1}) is not None
 
-    async def _oldest(self, collection: Collection, instant: str, **conditions: Any) -> tuple[int, datetime | None]:
+    async def _oldest(
+        self, collection: Collection, instant: str, flagged: Doc | None = None, **conditions: Any
+    ) -> tuple[int, datetime | None]:
+        # Embedded servers read the few documents with a flag by its index only if the flag stands in a stage of its own.
         stages: list[Doc] = [
+            *([] if flagged is None else [{"$match": flagged}]),
             {"$match": self._in_workspace(**conditions)},
             {"$limit": MAX_PENDING_COUNTED},
             {"$group": {"_id": None, "n": {"$sum": 1}, "at": {"$min": f"${instant}"}}},
