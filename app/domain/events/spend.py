@@ -13,13 +13,21 @@ So a correction changes spend by its own type, and a correction of the category 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 
 from app.domain.values.decimals import ZERO
 
-from .events import CHECKOUT, CHECKOUT_DECREASED, CHECKOUT_REJECT, CHECKOUT_UPDATE, Category, Event
+from .events import (
+    CHECKOUT,
+    CHECKOUT_DECREASED,
+    CHECKOUT_DIFFERENCES,
+    CHECKOUT_REJECT,
+    CHECKOUT_UPDATE,
+    Category,
+    Event,
+)
 
 SPEND_CATEGORY = Category.TRANSACTION
 """Category whose amounts are spend."""
@@ -46,6 +54,14 @@ def signed(event_type: str, amount: Decimal, *, gross: bool = False) -> Decimal:
 def signed_amount(event: Event, *, gross: bool = False) -> Decimal:
     """Return the amount of an event as it counts in net sums of amounts, or in gross ones; 0 without an amount."""
     return ZERO if event.amount is None else signed(event.type, event.amount, gross=gross)
+
+
+def summed_types(types: Sequence[str]) -> Sequence[str]:
+    """Return the types whose amounts belong to a sum over these types: for checkouts, also those of their differences.
+
+    An empty list stands for all types, and stays empty.
+    """
+    return (*types, *sorted(CHECKOUT_DIFFERENCES)) if CHECKOUT in types else types
 
 
 def has_sign(event_type: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -73,10 +73,13 @@ def check_cells(asked: Asked, by: HistogramBy, *path: str) -> None:
         raise InvalidInput(Code.UNSUPPORTED, message, *path)
 
 
-def build_histogram(rows: Iterable[CountedRow], asked: Asked, by: HistogramBy, *, counts_made: bool) -> list[Bucket]:
+def build_histogram(
+    rows: Iterable[CountedRow], asked: Asked, by: HistogramBy, types: Collection[str] = ()
+) -> list[Bucket]:
     """Return the buckets of all slots, also of those without events.
 
-    The rows lie in the cells of `by`. With `counts_made`, events that walks made count, too; their amounts always do.
+    The rows lie in the cells of `by`, and the amounts of all of them are revenue. Events of `types` count. If it is empty,
+    all events count that no walk made.
     """
     days = days_of(asked.zone)
     parts: dict[Slot, list[CountedRow]] = {slot: [] for slot in slots_of(by, asked.week_start)}
@@ -87,7 +90,7 @@ def build_histogram(rows: Iterable[CountedRow], asked: Asked, by: HistogramBy, *
     return [
         Bucket(
             slot,
-            sum(row.totals.count for row in found if counts_made or not row.key.made),
+            sum(row.totals.count for row in found if (row.type in types if types else not row.key.made)),
             sum_spend(map(spend_part, found)),
         )
         for slot, found in parts.items()

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, Event
-from app.domain.events.spend import signed_amount
+from app.domain.events.events import Event
+from app.domain.events.spend import signed_amount, summed_types
 from app.domain.values.conditions import check_steps
 from app.domain.values.decimals import ZERO, add_exactly, average
 from app.domain.values.instants import to_ms
@@ -119,7 +119,7 @@ class Aggregation:
         A sum of the amounts of checkouts, by their type, covers the differences that walks make for their corrections.
         """
         is_sum = self.function is Function.SUM and self.field == AMOUNT
-        return (*types, *sorted(CHECKOUT_DIFFERENCES)) if is_sum and CHECKOUT in types else types
+        return summed_types(types) if is_sum else types
 
     def counts_made(self, types: Collection[str]) -> bool:
         """Return whether events that walks made count, in a query that names these types.

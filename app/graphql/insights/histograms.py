@@ -11,6 +11,7 @@ import strawberry
 
 from app.commands.insights.reading import read_rows
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.spend import summed_types
 from app.domain.insights.histograms import Bucket, HistogramBy, build_histogram, check_cells
 from app.domain.insights.periods import Asked
 from app.domain.rollups.selections import Selection
@@ -68,7 +69,9 @@ class HistogramBucket:
     weekday: Weekday | None = strawberry.field(description="Day of the week. Null by `HOUR`.")
     hour: int | None = strawberry.field(description="Hour of the day, 0 to 23. Null by `WEEKDAY`.")
     count: int = strawberry.field(description="Number of events.")
-    revenue: Decimal = strawberry.field(description="Net revenue in the currency of the histogram.")
+    revenue: Decimal = strawberry.field(
+        description="Net revenue in the currency of the histogram. A checkout has its last total."
+    )
     histogram: strawberry.Private[_Passes]
 
     @strawberry.field
@@ -120,7 +123,9 @@ async def event_histogram(
     categories = tuple(input.categories or ())
     profile = await commands.profile()
     currency = profile.currency if input.currency is None else parse_currency(input.currency, "input", "currency")
-    selection = Selection(asked.from_ms, asked.to_ms, types=types, categories=categories, cells=input.by.cells)
+    selection = Selection(
+        asked.from_ms, asked.to_ms, types=summed_types(types), categories=categories, cells=input.by.cells
+    )
     reading = await read_rows(commands, selection, asked.zone)
     query = EventQuery(
         types=types,
@@ -134,10 +139,7 @@ async def event_histogram(
         to_at=from_ms(asked.to_ms),
         timezone=asked.zone.key,
         currency=currency,
-        buckets=[
-            _bucket_of(each, currency, passes)
-            for each in build_histogram(reading.rows, asked, input.by, counts_made=bool(types))
-        ],
+        buckets=[_bucket_of(each, currency, passes) for each in build_histogram(reading.rows, asked, input.by, types)],
         freshness=freshness_of(reading.freshness),
     )
 

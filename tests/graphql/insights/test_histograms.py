@@ -47,3 +47,18 @@ async def test_revenue_is_in_one_currency(shop: Api) -> None:
         "extensions"
     ]["problems"]
     assert (problem["code"], problem["field"]) == ("UNKNOWN", ["input", "currency"])
+
+
+async def test_revenue_of_checkouts_is_that_of_their_last_totals(shop: Api) -> None:
+    business = shop.business
+    [recorded] = (await business.record({"pass_external_id": "bob", "type": "checkout", "amount": 20})).results
+    assert recorded.event is not None
+    change = {"pass_external_id": "bob", "type": "checkout_update", "amount": 5, "correction_of": recorded.event.id}
+    await business.record(change)
+    await business.run_worker()
+    [hour] = [
+        each
+        for each in await buckets_of(shop, period={"calendar": "DAY"}, by="HOUR", types=["checkout"])
+        if each["count"]
+    ]
+    assert (hour["count"], hour["revenue"]) == (1, "5")
