@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -37,7 +37,8 @@ class TopBy(StrEnum):
 class RankingQuestion:
     """Question for the passes with the greatest values in [after, before).
 
-    `currency` is that of the spend, and None for other comparisons. Without `types`, all events count.
+    `currency` is that of the spend, and None for other comparisons. Without `types`, all events count. The period of a
+    rolling question ends now: the one of the next page begins and ends a little later.
     """
 
     by: TopBy
@@ -45,6 +46,13 @@ class RankingQuestion:
     before: datetime
     currency: str | None = None
     types: tuple[str, ...] = ()
+    is_rolling: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """What the questions for all pages of one order have in common."""
+        period = self.before - self.after if self.is_rolling else (self.after, self.before)
+        return self.by, period, self.currency, self.types
 
     @property
     def measure(self) -> str:
@@ -83,7 +91,7 @@ async def read_ranking(
 
 async def _read_order(ctx: Context, question: RankingQuestion) -> Sequence[TopPass]:
     orders, now = ctx.resources.cache.rankings, time.monotonic()
-    key = (ctx.workspace.id, question)
+    key = (ctx.workspace.id, question.key)
     found = orders.get(key)
     if found is None or found[1] <= now:
         order = await _rank(ctx, question, MAX_RANKED_PASSES)

@@ -21,7 +21,7 @@ from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import parse_each
 from app.graphql.types.freshness import Freshness, freshness_of, read_freshness
 from app.graphql.types.node import fetch_node
-from app.graphql.types.paging import After, First, PageInfo, Pagination
+from app.graphql.types.paging import After, First, PageInfo, Pagination, number_of_key
 from app.graphql.types.selections import is_selected
 from app.store.mongo.paging import Page
 
@@ -53,8 +53,13 @@ class TopPassesInput(PeriodInput):
         description="Currency of `SPEND`: a code of ISO 4217. Default: the currency of the workspace. Amounts of other "
         "currencies do not count.",
     )
-    first: int | None = strawberry.field(default=None, description="Default of `first` of `passes`.")
-    after: str | None = strawberry.field(default=None, description="Default of `after` of `passes`.")
+    first: int | None = strawberry.field(
+        default=None,
+        description="Number of passes of a page: 0 to 250. Default: 50. The arguments of `passes` replace it.",
+    )
+    after: str | None = strawberry.field(
+        default=None, description="Cursor. The page begins with the first pass after it."
+    )
 
 
 @strawberry.type
@@ -122,7 +127,7 @@ def _parse_key(key: tuple[object, ...] | None) -> RankedPass | None:
         return None
     rank, pass_id, value = key
     assert isinstance(rank, int)
-    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), Decimal(str(value)))
+    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), number_of_key(value, "after"))
 
 
 async def _read_freshness(info: Info, selection: Selection) -> Freshness:
@@ -152,6 +157,7 @@ async def top_passes(
         before=from_ms(asked.to_ms),
         currency=currency,
         types=tuple(sorted(set(parse_each(input.types, parse_text, "input", "types")))),
+        is_rolling=bool(input.period and input.period.rolling),
     )
     return TopPasses(
         from_at=question.after,

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import strawberry
 
-from app.domain.errors import Code, InvalidInput
 from app.domain.passes import pass_queries
 from app.domain.passes import passes as domain
 from app.domain.passes.pass_queries import PassOrderField, PassQuery, sort_key
@@ -21,7 +20,7 @@ from app.domain.passes.search_tokens import (
     Search,
     parse_search,
 )
-from app.domain.values.decimals import parse_decimal, plain, read_number
+from app.domain.values.decimals import parse_decimal, plain
 from app.domain.values.instants import parse_instant, to_ms
 from app.domain.values.text import parse_external_id, parse_text
 from app.graphql.context import Info
@@ -29,9 +28,8 @@ from app.graphql.types.consistency import Consistency, ConsistencyArgument, Toke
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import MetadataCondition, parse_each, parse_if_given, parse_metadata_condition
 from app.graphql.types.ids import database_id
-from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination, number_of_key
 from app.graphql.types.scalars import RawDateTime, RawDecimal
-from app.store.mongo.decimal128 import MAX_DIGITS
 from app.store.mongo.paging import Key, Page, PageRequest
 from app.store.workspace.finding import MAX_COUNTED_PASSES
 
@@ -165,12 +163,7 @@ class _PassPagination(Pagination[domain.Pass]):
             return key
         if self._order is PassOrderField.NAME:
             return key[0] or NAMELESS, key[1]
-        points = read_number(key[0])
-        if points is None or len(points.as_tuple().digits) > MAX_DIGITS:
-            raise InvalidInput(
-                Code.INVALID, "This is not a cursor of this list; send a cursor that it returned.", field
-            )
-        return points, key[1]
+        return number_of_key(key[0], field), key[1]
 
 
 def _to_cursor(key: tuple[int | str | Decimal, str]) -> tuple[int | str, str]:

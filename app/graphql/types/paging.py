@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Annotated, Generic, TypeVar
 
 import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.cursors import decode_cursor, encode_cursor
+from app.domain.values.decimals import read_number
+from app.store.mongo.decimal128 import MAX_DIGITS
 from app.store.mongo.paging import Page, PageRequest
 
 DEFAULT_PAGE_SIZE = 50
@@ -144,3 +147,11 @@ class Pagination(Generic[ItemT]):
             and (span.before is None or self._key(item) < span.before)
         ]
         return span.cut(part)
+
+
+def number_of_key(part: object, field: str) -> Decimal:
+    """Return the number that a cursor holds as a text. Raises InvalidInput for a text that no cursor of the list holds."""
+    number = read_number(part)
+    if number is None or len(number.as_tuple().digits) > MAX_DIGITS:
+        raise InvalidInput(Code.INVALID, "This is not a cursor of this list; send a cursor that it returned.", field)
+    return number

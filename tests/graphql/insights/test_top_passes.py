@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -9,6 +10,7 @@ import pytest
 
 from app.commands.insights import rankings
 from app.commands.insights.top_passes import TopPass, rank_passes
+from app.domain.values.cursors import encode_cursor
 from tests.graphql.aggregations.test_aggregations import RECORD, sale
 from tests.graphql.serving import Api
 
@@ -64,14 +66,19 @@ async def test_input_that_has_no_answer_is_refused_with_advice(shop: Api) -> Non
         ({"by": "SPEND", "currency": "EURO"}, "ISO 4217"),
         ({"by": "POINTS", "types": ["visit"]}, "Leave out `types`"),
         ({"by": "SPEND", "after": "x"}, "cursor"),
+        ({"by": "SPEND", "after": encode_cursor("top", 1, "pass_1", "one")}, "cursor"),
     ):
         error = await shop.fetch_error(TOP, input={"month": "2025-12", **fields})
         assert advice in str(error), error
 
 
-async def test_paging_through_many_customers_costs_one_order_after_the_first_page(shop: Api) -> None:
+@pytest.mark.parametrize("period", [{"month": "2025-10"}, {"period": {"rolling": {"days": 300}}}])
+async def test_paging_through_many_customers_costs_one_order_after_the_first_page(
+    api: Api, period: dict[str, object]
+) -> None:
     events = [sale(f"n{n}", str(n + 1), "2025-10-03") for n in range(60)]
-    await shop.fetch_data(RECORD, input={"events": events, "createMissingPasses": True})
+    await api.fetch_data(RECORD, input={"events": events, "createMissingPasses": True})
+    clock = api.business.clock
     counts: list[int] = []
 
     async def count_ranked(*args: Any) -> list[TopPass]:
@@ -82,7 +89,9 @@ async def test_paging_through_many_customers_costs_one_order_after_the_first_pag
     after: str | None = None
     with patch.object(rankings, "rank_passes", count_ranked):
         while True:
-            page = (await ask(shop, by="SPEND", month="2025-10", first=10, after=after))["passes"]
+            clock.set(await clock.now() + timedelta(seconds=1))
+            asked = {"by": "SPEND", "first": 10, "after": after, **period}
+            page = (await api.fetch_data(TOP, input=asked))["topPasses"]["passes"]
             found += [(node["rank"], node["value"]) for node in page["nodes"]]
             after = page["pageInfo"]["endCursor"]
             if not page["pageInfo"]["hasNextPage"]:
