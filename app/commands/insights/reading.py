@@ -26,8 +26,9 @@ async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, stron
 
     The rows hold every event recorded before the call, pending ones included, apart from events that wait for a decision
     and those of parked passes. `freshness` counts what is left out. If more than 50,000 events are in hours that are not
-    sealed, the latest of these hours are left out; with `strong`, InvalidInput is raised instead. Raises OperationTooLarge
-    or Throttled if reading costs the running operation too much. Raises Unavailable; safe to repeat.
+    sealed, the latest of these hours are left out. If the rollups changed during each of three readings, the rows are of
+    several instants. With `strong`, InvalidInput is raised instead. Raises OperationTooLarge or Throttled if reading costs
+    the running operation too much. Raises Unavailable; safe to repeat.
     """
     missing = await look_for_missing(ctx, selection.to_ms)
     planned = await _plan(ctx, selection, zone)
@@ -41,8 +42,8 @@ async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, stron
         left_out_ms, is_stable = None, True
         rows, waiting = await ctx.workspace.rollups.rows_of_events(selection, zone)
         plan = Plan(reason=planned)
-    if strong and left_out_ms is not None:
-        raise _too_many(left_out_ms)
+    if strong and (left_out_ms is not None or not is_stable):
+        raise _not_strong(left_out_ms)
     freshness = missing.freshness(waiting, left_out_ms=left_out_ms, is_stable=is_stable)
     return Reading(rows, freshness, plan)
 
@@ -70,12 +71,13 @@ async def _plan(ctx: Context, selection: Selection, zone: ZoneInfo) -> PeriodPla
     return plan_period(selection, zone) or BY_SECONDS
 
 
-def _too_many(left_out_ms: int) -> InvalidInput:
-    instant = format_instant(from_ms(left_out_ms))
-    return InvalidInput(
-        Code.LIMIT,
-        f"More than {MAX_EVENTS:,} events are in hours that are not sealed yet, from {instant} on. Ask for a period that "
-        "ends before this instant, retry in some minutes, or leave out `consistency`.",
-        "input",
-        "consistency",
-    )
+def _not_strong(left_out_ms: int | None) -> InvalidInput:
+    if left_out_ms is None:
+        message = f"{UNSTABLE} Ask for a shorter period, retry in some minutes, or leave out `consistency`."
+    else:
+        instant = format_instant(from_ms(left_out_ms))
+        message = (
+            f"More than {MAX_EVENTS:,} events are in hours that are not sealed yet. Ask for a period that ends at {instant} "
+            "or before, retry in some minutes, or leave out `consistency`."
+        )
+    return InvalidInput(Code.LIMIT, message, "input", "consistency")

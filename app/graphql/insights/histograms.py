@@ -27,7 +27,7 @@ from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.filters import parse_each
 from app.graphql.types.freshness import Freshness, freshness_of
 
-from .periods import PeriodInput, parse_period
+from .periods import ConsistentPeriodInput, may_leave_out, parse_period
 
 describe_enum(
     HistogramBy,
@@ -42,7 +42,7 @@ _MAX_BUCKETS = 7 * 24
 
 
 @strawberry.input
-class EventHistogramInput(PeriodInput):
+class EventHistogramInput(ConsistentPeriodInput):
     """Events that a histogram divides, and their period. Give a `month`, a `period`, or `from` and `to`.
 
     Lists have at most 50 items.
@@ -118,6 +118,7 @@ async def event_histogram(
 ) -> EventHistogram:
     """Count the events of a period by day of the week and hour of the day. Needs the scope `read`."""
     asked, commands = await parse_period(info, input), info.context.commands
+    strong = not await may_leave_out(info, input)
     check_cells(asked, input.by, "input", "by")
     types = parse_each(input.types, parse_text, "input", "types")
     categories = tuple(input.categories or ())
@@ -126,7 +127,7 @@ async def event_histogram(
     selection = Selection(
         asked.from_ms, asked.to_ms, types=summed_types(types), categories=categories, cells=input.by.cells
     )
-    reading = await read_rows(commands, selection, asked.zone)
+    reading = await read_rows(commands, selection, asked.zone, strong=strong)
     query = EventQuery(
         types=types,
         categories=categories,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import strawberry
 
+from app.commands.insights.sealed import MAX_EVENTS
 from app.domain.errors import Code, InvalidInput
 from app.domain.insights.periods import MAX_PERIOD_DAYS, Asked, check_length, parse_month
 from app.domain.values.instants import LATEST, to_ms
 from app.graphql.context import Info
 from app.graphql.passes.statistics import TimeWindow, parse_time, parse_time_window, zone_of
+from app.graphql.types.consistency import Consistency, await_consistency
 from app.graphql.types.scalars import RawDateTime
 
 
@@ -32,6 +34,28 @@ class PeriodInput:
         default=None,
         description="IANA time zone of months, days and hours. Default: the time zone of the workspace.",
     )
+
+
+@strawberry.input
+class ConsistentPeriodInput(PeriodInput):
+    """Period that a question is about, and how current the answer must be."""
+
+    consistency: Consistency = strawberry.field(
+        default=Consistency.EVENTUAL,
+        description="How current the answer must be. Default: `EVENTUAL`. If more than "
+        f"{MAX_EVENTS:,} events are in hours that are not sealed yet, the answer then leaves out the latest of them, and "
+        "`freshness.exact` is false. With other values, the query fails with `LIMIT` instead, and says what to ask.",
+    )
+    token: str | None = strawberry.field(
+        default=None,
+        description="Token of a receipt whose events the answer must include. Required with `AT_LEAST`, ignored otherwise.",
+    )
+
+
+async def may_leave_out(info: Info, input: ConsistentPeriodInput) -> bool:
+    """Return whether the answer may leave out events. Raises InvalidInput for a wrong or missing token."""
+    await await_consistency(info, input.consistency, input.token, "input", reads_events=True)
+    return input.consistency is Consistency.EVENTUAL
 
 
 async def parse_period(info: Info, input: PeriodInput) -> Asked:

@@ -25,11 +25,11 @@ from app.graphql.types.comparisons import ValueChange, value_change
 from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.selections import is_selected
 
-from .periods import PeriodInput, parse_period
+from .periods import ConsistentPeriodInput, may_leave_out, parse_period
 
 
 @strawberry.input
-class EventSummaryInput(PeriodInput):
+class EventSummaryInput(ConsistentPeriodInput):
     """Period of a summary. Give a `month`, a `period`, or `from` and `to`."""
 
     compare_to: Comparison | None = strawberry.field(
@@ -147,6 +147,7 @@ class EventSummary:
     freshness: Freshness = strawberry.field(description="How current the answer is.")
     asked: strawberry.Private[Asked]
     compared: strawberry.Private[Comparison | None]
+    strong: strawberry.Private[bool]
     summary: strawberry.Private[Summary]
     rows: strawberry.Private[Sequence[CountedRow]]
 
@@ -224,7 +225,7 @@ class EventSummary:
             return None
         earlier = earlier_period(self.asked, self.compared)
         selection = Selection(earlier.from_ms, earlier.to_ms)
-        reading = await read_rows(info.context.commands, selection, earlier.zone)
+        reading = await read_rows(info.context.commands, selection, earlier.zone, strong=self.strong)
         return EventSummaryComparison(
             from_at=from_ms(earlier.from_ms),
             to_at=from_ms(earlier.to_ms),
@@ -271,9 +272,11 @@ async def event_summary(
 ) -> EventSummary:
     """Summarize the events of a period over all customers. Needs the scope `read`."""
     asked = await parse_period(info, input)
+    strong = not await may_leave_out(info, input)
     # The days are read only if a series needs them.
     cells = Cells.DAY if is_selected(info, "series") else Cells.TOTAL
-    reading = await read_rows(info.context.commands, Selection(asked.from_ms, asked.to_ms, cells=cells), asked.zone)
+    selection = Selection(asked.from_ms, asked.to_ms, cells=cells)
+    reading = await read_rows(info.context.commands, selection, asked.zone, strong=strong)
     return EventSummary(
         from_at=from_ms(asked.from_ms),
         to_at=from_ms(asked.to_ms),
@@ -281,6 +284,7 @@ async def event_summary(
         freshness=freshness_of(reading.freshness),
         asked=asked,
         compared=input.compare_to,
+        strong=strong,
         summary=summarize(reading.rows),
         rows=reading.rows,
     )

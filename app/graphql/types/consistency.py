@@ -31,16 +31,17 @@ describe_enum(
         "AT_LEAST": "The answer includes at least the events of the receipt whose `token` is given. The query waits "
         "up to 5 seconds until they are counted. After that it fails with `UNAVAILABLE` and is safe to "
         "retry.",
-        "STRONG": "The answer includes every event recorded before the query. Only `events` and `aggregateEvents` "
-        "support it, and both always answer so. Other queries fail with `UNSUPPORTED`.",
+        "STRONG": "The answer includes every event recorded before the query. `events` and `aggregateEvents` always answer "
+        "so. `eventSummary` and `eventHistogram` fail with `LIMIT` if they would have to leave out events of hours that are "
+        "not sealed yet. Other queries fail with `UNSUPPORTED`.",
     },
 )
 
 ConsistencyArgument = Annotated[
     Consistency,
     strawberry.argument(
-        description="How current the answer must be. Default: `EVENTUAL`. This query supports `AT_LEAST`; `STRONG` is "
-        "supported by `events` and `aggregateEvents` only."
+        description="How current the answer must be. Default: `EVENTUAL`. This query supports `AT_LEAST`. Of the "
+        "queries with this argument, only `events` supports `STRONG`."
     ),
 ]
 TokenArgument = Annotated[

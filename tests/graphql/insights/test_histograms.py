@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.commands.insights import sealed
 from tests.graphql.insights.test_summaries import shop
 from tests.graphql.serving import Api
 
@@ -62,3 +63,30 @@ async def test_revenue_of_checkouts_is_that_of_their_last_totals(shop: Api) -> N
         if each["count"]
     ]
     assert (hour["count"], hour["revenue"]) == (1, "5")
+
+
+async def test_strong_questions_are_refused_where_others_leave_out_events(
+    shop: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.business.run_worker()
+    questions: tuple[tuple[str, dict[str, str]], ...] = (
+        ("query Q($input: EventSummaryInput!) { eventSummary(input: $input) { freshness { exact } } }", {}),
+        (
+            "query Q($input: EventHistogramInput!) { eventHistogram(input: $input) { freshness { exact } } }",
+            {"by": "HOUR"},
+        ),
+    )
+    for query, fields in questions:
+        asked = {"month": "2025-12", **fields}
+        [[answer]] = [(await shop.fetch_data(query, input={**asked, "consistency": "STRONG"})).values()]
+        assert answer["freshness"]["exact"], "nothing is left out"
+        error = await shop.fetch_error(query, input={**asked, "consistency": "AT_LEAST", "token": "x"})
+        assert error["extensions"]["problems"][0]["field"] == ["input", "token"]
+        with monkeypatch.context() as patch:
+            patch.setattr(sealed, "MAX_EVENTS", 1)
+            [[answer]] = [(await shop.fetch_data(query, input=asked)).values()]
+            assert not answer["freshness"]["exact"]
+            error = await shop.fetch_error(query, input={**asked, "consistency": "STRONG"})
+        [problem] = error["extensions"]["problems"]
+        assert (problem["code"], problem["field"]) == ("LIMIT", ["input", "consistency"])
+        assert "Ask for a period that ends at 2025-12-" in problem["message"]
