@@ -104,8 +104,10 @@ class Question:
                 else ranking.rank(found)
             )
         if len(groups) > MAX_GROUPS and not is_cut:
-            advice = f"More than {MAX_GROUPS:,} groups. Select a shorter time or fewer dimensions, or order by VALUE."
-            raise InvalidInput(Code.LIMIT, advice, "input", "groupBy")
+            can_cut = not aggregation.reads_metadata and aggregation.function is not Function.AVG
+            advice = "Select a shorter time or fewer dimensions" + (", or order by VALUE." if can_cut else ".")
+            field = "groupBy" if aggregation.group_by else "groupByMetadata"
+            raise InvalidInput(Code.LIMIT, f"More than {MAX_GROUPS:,} groups. {advice}", "input", field)
         return ranking.rank(groups[:MAX_GROUPS])
 
     def group_of(self, item: NumberedGroup, earlier: EarlierValues) -> AggregateGroup:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.graphql.aggregations import questions
 from tests.graphql.aggregations.test_aggregations import RECORD, sale
 from tests.graphql.serving import Api
 
@@ -130,3 +131,14 @@ async def test_questions_without_an_answer_are_refused_with_advice(api: Api) -> 
         error = await api.fetch_error(QUERY, input={"function": "SUM", **fields})
         [problem] = error["extensions"]["problems"]
         assert (problem["code"], problem["field"]) == (code, field), problem
+
+
+async def test_too_many_groups_are_refused_with_advice_that_helps(shop: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "MAX_GROUPS", 1)
+    for fields, advice in (
+        ({"groupBy": ["DAY"]}, "Select a shorter time or fewer dimensions, or order by VALUE."),
+        ({"groupByMetadata": ["store.city"]}, "Select a shorter time or fewer dimensions."),
+    ):
+        [problem] = (await shop.fetch_error(QUERY, input={"function": "COUNT", **fields}))["extensions"]["problems"]
+        assert problem["message"].endswith(advice)
+        assert problem["field"] == ["input", *fields]
