@@ -20,6 +20,12 @@ from .settings import quantity, say
 
 _VERIFY = """mutation ($input: VerifyProjectionInput!) {
   verifyProjection(input: $input) { job { id } userErrors { field message } } }"""
+_OPTIONS = {
+    ("passIds",): "--pass",
+    ("sample",): "--sample",
+    ("rollups", "from"): "--since",
+    ("rollups", "to"): "--until",
+}
 
 
 @click.command()
@@ -58,7 +64,7 @@ def verify(
     asked = {"passIds": list(pass_ids) or None, "sample": sample, "rollups": period}
     payload = client.ask(_VERIFY, input=asked)["verifyProjection"]
     if payload["userErrors"]:
-        raise click.ClickException("; ".join(error["message"] for error in payload["userErrors"]))
+        raise click.ClickException("; ".join(_problem_of(error) for error in payload["userErrors"]))
     with create_progress(Console(markup=False, stderr=True)) as progress:
         job = follow_job(client, payload["job"]["id"], progress, progress.add_task("Comparing", total=None))
     if job["status"] != "SUCCEEDED":
@@ -71,6 +77,12 @@ def verify(
     _say_result(job["result"])
     if job["result"]["differences"]:
         sys.exit(1)
+
+
+def _problem_of(error: dict[str, Any]) -> str:
+    """Return a problem with the option that it is about, as the API names the fields of its input."""
+    option = next((option for path, option in _OPTIONS.items() if tuple(error["field"][: len(path)]) == path), None)
+    return error["message"] if option is None else f"{option}: {error['message']}"
 
 
 def _say_result(figures: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`punchcard verify` runs the job through a running API, and prints each difference."""
+"""`punchcard verify` runs the job through a running API, and prints each difference (WH2-31)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ async def test_differences_are_printed_and_set_the_exit_status(api: Api) -> None
         )
         assert (differing.exit_code, differing.stderr) == (1, f"Compared {passes}2 differences.\n")
     refused = await verify(api, "--pass", "pass_none")
-    assert (refused.exit_code, "No such pass" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "--pass: No such pass" in refused.stderr) == (1, True)
+    refused = await verify(api, "--since", "yesterday")
+    assert (refused.exit_code, "--since: Write the instant" in refused.stderr) == (1, True)
 
 
 async def test_report_of_the_job_has_the_columns_of_differences(api: Api) -> None:

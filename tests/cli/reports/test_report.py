@@ -1,4 +1,4 @@
-"""`punchcard report` asks a running API for a month, and writes it as text or as one HTML page."""
+"""`punchcard report` asks a running API for a month, and writes it as text or as one HTML page (WH2-30)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""verifyProjection: what is stored agrees with the events, also while it changes, and damage is reported."""
+"""verifyProjection: what is stored agrees with the events, also while it changes, and damage is reported (WH2-31)."""
 
 from __future__ import annotations
 
