@@ -104,7 +104,8 @@ class Cohorts:
         periods = [self._calendar.period_at(self._unit, start_ms)]
         while periods[-1].end_ms < to_ms:
             if len(periods) == MAX_PERIODS:
-                advice = "Ask for cohorts by MONTH, or for a later `from`."
+                longer = "cohorts by MONTH, or for " if self._unit is PeriodUnit.WEEK else ""
+                advice = f"Ask for {longer}a later `from`."
                 raise InvalidInput(Code.LIMIT, f"The time has more than {MAX_PERIODS} periods. {advice}", *path)
             periods.append(self._calendar.period_at(self._unit, periods[-1].end_ms))
         return periods

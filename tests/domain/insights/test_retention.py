@@ -45,11 +45,17 @@ def test_months_and_weeks_begin_in_the_time_zone_and_on_the_day_of_the_workspace
 
 
 def test_more_periods_than_an_answer_has_are_refused() -> None:
-    cohorts = Cohorts(CohortUnit.WEEK, (), "EUR", zone=ZoneInfo("UTC"), week_start=0)
-    assert cohorts.answer(None, START_MS) == ()
-    with pytest.raises(InvalidInput) as refused:
-        cohorts.answer(START_MS, START_MS + 3_000 * DAY_MS, "input", "from")
-    assert refused.value.problems[0].code is Code.LIMIT
+    for unit, advice in (
+        (CohortUnit.WEEK, "Ask for cohorts by MONTH, or for a later `from`."),
+        (CohortUnit.MONTH, "Ask for a later `from`."),
+    ):
+        cohorts = Cohorts(unit, (), "EUR", zone=ZoneInfo("UTC"), week_start=0)
+        assert cohorts.answer(None, START_MS) == ()
+        with pytest.raises(InvalidInput) as refused:
+            cohorts.answer(START_MS - 7_000 * DAY_MS, START_MS, "input", "from")
+        [problem] = refused.value.problems
+        assert problem.code is Code.LIMIT
+        assert problem.message.endswith(f"periods. {advice}")
 
 
 def first_day(at_ms: int, unit: CohortUnit, zone: str, week_start: int) -> date:
