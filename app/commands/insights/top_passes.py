@@ -20,7 +20,7 @@ from app.domain.events.events import Event
 from app.domain.rollups.covers import Cover, Span, cover
 from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, months_of, sum_period
 from app.domain.values.decimals import ZERO, add, subtract
-from app.store.workspace.pass_periods import EventRoom, PassPeriodReads, PassState, RankedPass
+from app.store.workspace.pass_periods import Content, EventRoom, PassPeriodReads, PassState, RankedPass
 
 MIN_STREAM_PAGE = 100
 """Values of one month or year that are read at once, at least."""
@@ -51,17 +51,23 @@ async def rank_passes(ctx: Context, measure: str, after: datetime, before: datet
     # Until the passes of an earlier version are marked, all is read from events.
     found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
     values = await _Values.of(store, measure, found)
-    best = {pass_id: value for pass_id, value in (await values.of_changed()).items() if value > 0}
+    best = {pass_id: value for pass_id, value in (await values.of_passes(values.changed, {})).items() if value > 0}
     lows, key = ctx.resources.cache.ranking_lows, (ctx.workspace.id, measure)
     streams = [
         _Stream(store, measure, period=each, low=lows.get((*key, each), FIRST_LOW)) for each in values.cover.periods
     ]
     await asyncio.gather(*(stream.read_on(count) for stream in streams))
-    seen = set(values.changed)
+    seen, read = set(values.changed), dict[Content, Decimal]()
     while True:
-        fresh = [ranked for stream in streams for ranked in stream.take() if ranked.pass_id not in seen]
-        seen.update(ranked.pass_id for ranked in fresh)
-        fresh_values = await values.of_passes({ranked.pass_id for ranked in fresh}, _by_token(streams, fresh))
+        taken = {
+            Content(ranked.pass_id, stream.period, ranked.token): ranked.value
+            for stream in streams
+            for ranked in stream.take()
+        }
+        read |= taken
+        fresh = {content.pass_id for content in taken} - seen
+        seen |= fresh
+        fresh_values = await values.of_passes(fresh, read)
         best |= {pass_id: value for pass_id, value in fresh_values.items() if value > 0}
         greatest = heapq.nlargest(count, best.items(), key=lambda item: (item[1], item[0]))
         # No pass that was not seen has a greater value than the next values of all streams together.
@@ -136,14 +142,6 @@ class _Stream:
         return taken
 
 
-def _by_token(streams: Collection[_Stream], found: Iterable[RankedPass]) -> dict[tuple[str, int, int], Decimal]:
-    """Return values that were read, by (pass, period, token), if all are of one period."""
-    if len(streams) != 1:
-        return {}
-    [stream] = streams
-    return {(ranked.pass_id, stream.period, ranked.token): ranked.value for ranked in found}
-
-
 @dataclass(frozen=True, slots=True)
 class _Values:
     """Values of passes in the time of a cover.
@@ -180,34 +178,28 @@ class _Values:
         """The passes whose values are not those of sealed months alone."""
         return {*self.edges, *self.stale}
 
-    async def of_changed(self) -> dict[str, Decimal]:
-        """Return the values of the changed passes."""
-        return await self.of_passes(self.changed, {})
-
-    async def of_passes(
-        self, pass_ids: Collection[str], known: Mapping[tuple[str, int, int], Decimal]
-    ) -> dict[str, Decimal]:
-        """Return the values of passes. `known` are values by (pass, period, token), valid or not.
+    async def of_passes(self, pass_ids: Collection[str], read: Mapping[Content, Decimal]) -> dict[str, Decimal]:
+        """Return the values of passes. `read` are values of contents, valid or not.
 
         Merged and erased passes are left out.
         """
         states = await self.store.states(pass_ids) if pass_ids else {}
         stale = {pass_id: self._stale_months(pass_id, state) for pass_id, state in states.items()}
-        wanted = {pass_id: set(self._periods(stale[pass_id])) for pass_id in states}
-        missing = {
-            (pass_id, period)
+        usual = self.cover.periods
+        contents = {
+            pass_id: [
+                Content(pass_id, period, state.tokens[period])
+                for period in (self._periods(stale[pass_id]) if stale[pass_id] else usual)
+                if period in state.tokens
+            ]
             for pass_id, state in states.items()
-            for period in wanted[pass_id] & state.tokens.keys()
-            if (pass_id, period, state.tokens[period]) not in known
         }
-        found = dict(known)
-        if missing:
-            ids, periods = {pass_id for pass_id, _ in missing}, {period for _, period in missing}
-            found |= await self.store.values(ids, self.measure, periods)
+        missing = [each for own in contents.values() for each in own if each not in read]
+        found = {**read, **await self.store.values(self.measure, missing)}
         values = {}
-        for pass_id, state in states.items():
-            sealed = (found.get((pass_id, each, state.tokens.get(each, 0)), ZERO) for each in wanted[pass_id])
-            values[pass_id] = add(_sum(sealed), self.edges.get(pass_id, ZERO))
+        for pass_id, own in contents.items():
+            sealed = _sum(found.get(each, ZERO) for each in own)
+            values[pass_id] = add(sealed, self.edges.get(pass_id, ZERO))
         for pass_id, value in (await self._of_stale_months(stale)).items():
             values[pass_id] = add(values[pass_id], value)
         return values

@@ -14,6 +14,11 @@ from app.store.mongo.queries import Doc
 from .pass_parts import aggregate_to_doc, aggregates_from_docs
 
 
+def period_id(pass_id: str, period: int, *, token: int, measure: str) -> str:
+    """Return the id of the document that holds a measure of a month or year of a pass under a token."""
+    return f"{pass_id}|{period}|{token}|{measure}"
+
+
 def period_to_docs(card: Pass, period: int, token: int, sums: PassPeriod) -> list[Doc]:
     """Return the documents of a sealed month or year of a pass; none if no event lies in it.
 
@@ -28,7 +33,7 @@ def period_to_docs(card: Pass, period: int, token: int, sums: PassPeriod) -> lis
     docs: list[Doc] = []
     for measure in sorted(measures):
         doc: Doc = {
-            "_id": f"{card.id}|{period}|{token}|{measure}",
+            "_id": period_id(card.id, period, token=token, measure=measure),
             "workspace": card.workspace_id,
             "pass": card.id,
             "period": period,

@@ -14,6 +14,7 @@ from app.domain.rollups.covers import Span
 from app.domain.rollups.periods import month_of
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import NOT_DECLINED
+from app.store.codecs.pass_periods import period_id
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import PageRequest, read_page
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, translating_errors
@@ -33,6 +34,14 @@ class RankedPass(NamedTuple):
 
     pass_id: str
     value: Decimal
+    token: int
+
+
+class Content(NamedTuple):
+    """Sums of a month or year of a pass under a token."""
+
+    pass_id: str
+    period: int
     token: int
 
 
@@ -84,20 +93,18 @@ class PassPeriodReads(WorkspaceQueries):
         charge_counted(len(page.items), examined=True)
         return page.items, page.has_more
 
-    async def values(
-        self, pass_ids: Collection[str], measure: str, periods: Collection[int]
-    ) -> dict[tuple[str, int, int], Decimal]:
-        """Return the values of passes by (pass, month or year, token), valid or not. Index: {workspace, pass, period}."""
+    async def values(self, measure: str, contents: Iterable[Content]) -> dict[Content, Decimal]:
+        """Return the values of a measure in contents. Those without a value are left out. Index: _id.
 
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, "period": {"$in": sorted(periods)}})
-            fields = {"pass": 1, "period": 1, "token": 1, "value": 1}
-            stages: list[Doc] = [{"$match": indexed}, {"$match": {"measure": measure}}, {"$project": fields}]
-            return await self._collection.aggregate(stages).to_list(None)
-
-        docs = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)
+        Each content has one document for each measure, so an index by pass would find several times as many.
+        """
+        wanted = {
+            period_id(content.pass_id, content.period, token=content.token, measure=measure): content
+            for content in contents
+        }
+        docs = await self._by_ids(wanted, {"value": 1})
         charge_counted(len(docs), examined=True)
-        return {(doc["pass"], doc["period"], doc["token"]): from_decimal128(doc["value"]) for doc in docs}
+        return {wanted[doc["_id"]]: from_decimal128(doc["value"]) for doc in docs}
 
     async def states(self, pass_ids: Collection[str]) -> dict[str, PassState]:
         """Return what is sealed of those of the passes that exist and are neither merged nor erased. Index: _id."""

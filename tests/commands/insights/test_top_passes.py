@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
@@ -10,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from app.commands.insights.top_passes import rank_passes
+from app.commands.insights.top_passes import LEAST_VALUE, rank_passes
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.errors import Code, InvalidInput
@@ -20,7 +21,7 @@ from app.domain.events.spend import signed_amount
 from app.domain.rollups.periods import COUNT, POINTS, SPEND
 from app.domain.state.earned import earned_points
 from app.store.mongo.paging import PageRequest
-from app.store.workspace.pass_periods import PassPeriodReads
+from app.store.workspace.pass_periods import Content, PassPeriodReads
 from tests.business import Business
 from workers.stages.seal_passes import seal_passes
 
@@ -135,6 +136,32 @@ async def test_the_greatest_of_many_passes_are_found_without_reading_all(busines
             found = await rank_passes(business.ctx, EUR, at("2025-01-01"), before, 5)
             assert [each.value for each in found] == [Decimal(60 - n) for n in range(5)]
     assert sum(read) <= 20
+
+
+async def test_values_that_the_order_of_two_months_gave_are_not_read_again(business: Business) -> None:
+    sales = [
+        {"pass_external_id": f"n{n}", "amount": n + 1, "currency": "EUR", "occurred_at": at(f"2025-0{month}-05")}
+        for n in range(6)
+        for month in ((2, 3) if n else (2,))
+    ]
+    await business.record(*sales)
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    asked: list[Content] = []
+    values = PassPeriodReads.values
+
+    async def note(self: PassPeriodReads, measure: str, contents: Iterable[Content]) -> dict[Content, Decimal]:
+        asked.extend(contents)
+        return await values(self, measure, asked)
+
+    with (
+        patch.object(PassPeriodReads, "values", note),
+        patch("app.commands.insights.top_passes.MIN_STREAM_PAGE", 3),
+        patch("app.commands.insights.top_passes.FIRST_LOW", LEAST_VALUE),
+    ):
+        found = await rank_passes(business.ctx, EUR, at("2025-02-01"), at("2025-04-01"), 3)
+    assert [each.value for each in found] == [Decimal(2 * n) for n in (6, 5, 4)]
+    assert asked == [], "each month gave its three greatest values, which are those of the same passes"
 
 
 async def test_too_much_outside_of_sealed_months_is_refused_with_advice(business: Business) -> None:
