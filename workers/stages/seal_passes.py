@@ -46,9 +46,13 @@ async def seal_passes_once(worker: Worker, workspace_id: str) -> bool:
 
 
 async def delete_doubted(worker: Worker, now_ms: int) -> None:
-    """Delete sums that no pass has named for a day. `now_ms` is the time of the system. Safe to repeat."""
-    queries = worker.pass_period_queries
-    await queries.decide_doubted(await queries.doubted(now_ms - 1_000 * DOUBT_SECONDS))
+    """Delete all sums that no pass has named for a day. `now_ms` is the time of the system. Safe to repeat.
+
+    Each seal of a pass leaves some, so all of them must go: they would otherwise grow without end.
+    """
+    queries, before_ms = worker.pass_period_queries, now_ms - 1_000 * DOUBT_SECONDS
+    while (docs := await queries.doubted(before_ms)) and not worker.stopping:
+        await queries.decide_doubted(docs)
 
 
 async def _seal(worker: Worker, workspace_id: str, pass_ids: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import DeleteOne, UpdateOne
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
@@ -204,12 +204,13 @@ class PassPeriodQueries(StageQueries):
         workspace_ids = {doc["pass"]: doc["workspace"] for doc in docs}
         found = await self._find_by_ids(self._passes, workspace_ids, workspace_ids, {"months": 1})
         tokens = {doc["_id"]: doc.get("months", {}) for doc in found}
+        operations: list[UpdateOne | DeleteOne] = []
         for doc in docs:
             where = self._by_id(doc["_id"], doc["workspace"])
-            if tokens.get(doc["pass"], {}).get(str(doc["period"])) == doc["token"]:
-                await self._periods.update_one(where, {"$unset": {"doubt": ""}})
-            else:
-                await self._periods.delete_one(where)
+            is_named = tokens.get(doc["pass"], {}).get(str(doc["period"])) == doc["token"]
+            operations.append(UpdateOne(where, {"$unset": {"doubt": ""}}) if is_named else DeleteOne(where))
+        for start in range(0, len(operations), self._in_chunk):
+            await self._periods.bulk_write(operations[start : start + self._in_chunk], ordered=False)
 
     async def delete_of_pass(self, card: Pass) -> None:
         """Delete all contents of a pass that ended. Safe to repeat. Index: {workspace, pass, period}."""

@@ -16,6 +16,7 @@ from app.domain.rollups.periods import ALL_MONTHS, COUNT, SPEND, PassPeriod, is_
 from app.flow import SLOT_RANGES
 from app.store.mongo.paging import PageRequest
 from app.store.operations.pass_months import mark_passes
+from app.store.stages import pass_periods
 from app.store.stages.pass_periods import PassPeriodQueries, SealedPass, Sealing, valid_sums
 from app.store.workspace.pass_periods import MARKED
 from tests.business import Business
@@ -202,3 +203,14 @@ def test_sums_of_a_year_are_those_of_its_months() -> None:
     total = sum_year({202501: PassPeriod(), 202502: PassPeriod()})
     assert total == PassPeriod()
     assert replace(total) + total == total
+
+
+async def test_one_look_deletes_all_sums_in_doubt(business: Business) -> None:
+    """A shop leaves millions of them a day. A look that deleted some would never catch up."""
+    periods = business.ctx.resources.db["pass_periods"]
+    card = (await business.create_passes("ann"))[0]
+    doc = {"workspace": card.workspace_id, "pass": card.id, "period": 202501, "token": 1, "measure": COUNT, "doubt": 1}
+    with patch.object(pass_periods, "MAX_DOUBTED_READ", 2):
+        await periods.insert_many([{"_id": f"old-{number}", **doc} for number in range(5)])
+        await delete_doubted(business.worker, 2 + 1_000 * DOUBT_SECONDS)
+    assert await periods.count_documents({}) == 0
