@@ -56,6 +56,7 @@ async def find_pending_work(db: Database, now_ms: int) -> str | None:
         ("webhook endpoints to deliver to", "webhook_lanes", {"at": {"$gte": 0}}),
         ("effects outside passes to make", "react_lanes", {"at": {"$gte": 0}}),
         ("messages to send", "channel_lanes", {"at": {"$gte": 0}}),
+        ("passes to seal", "passes", {"dirty_from": {"$gte": 0}}),
         ("rollups to seal", "rollup_heads", {"dirty": {"$gte": 0}}),
     ):
         if count := await db[collection].count_documents(query):

@@ -1,23 +1,30 @@
-"""Rows of counted events after a crash run: what questions read, and what is sealed, must equal the stored events."""
+"""Sums after a crash run: what questions read, and what is sealed of hours and passes, must equal the stored events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from app.commands.context import Context
 from app.commands.insights.reading import read_rows
 from app.domain.actors import SCOPES, Actor
-from app.domain.events.events import INTERNAL_TYPES
+from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.rollups.levels import Level
+from app.domain.rollups.periods import COUNT, PassPeriod, is_month, sum_months, sum_year, year_of
 from app.domain.rollups.rows import DAY_MS, CountedRow, RowKey, Totals, add_rows, row_of
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.values.zones import UTC
 from app.resources import Resources
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import is_declined
+from app.store.mongo.decimal128 import from_decimal128
+from app.store.mongo.queries import Database, Doc
 from app.store.operations.rollup_check import RollupCheck
 
 Sums = dict[tuple[int, str, RowKey], Totals]
+PassSums = dict[tuple[int, str], Decimal]
+"""Values of a pass by month or year, and measure."""
 
 
 async def find_problems_of_rollups(resources: Resources) -> list[str]:
@@ -29,6 +36,7 @@ async def find_problems_of_rollups(resources: Resources) -> list[str]:
         ctx = Context(resources.workspace(workspace_id), actor, resources)
         docs = await resources.db["events"].find({"workspace": workspace_id}).to_list(None)
         events = [from_doc(doc) for doc in docs if _is_counted(doc)]
+        found += await _find_problems_of_passes(resources.db, workspace_id, events)
         if not events:
             continue
         instants = [each.occurred_ms for each in events]
@@ -57,6 +65,45 @@ async def _verify(check: RollupCheck, low_ms: int, high_ms: int) -> list[str]:
     ]
     left = [each for each in compared if each.waiting or each.moving]
     return found + [f"{len(left)} days and months are not sealed"] * bool(left)
+
+
+async def _find_problems_of_passes(db: Database, workspace_id: str, events: Sequence[Event]) -> list[str]:
+    """Return how the sealed months and years of passes differ from the events that are stored under these passes."""
+    by_pass: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        by_pass[event.pass_id].append(event)
+    stored: defaultdict[str, list[Doc]] = defaultdict(list)
+    async for doc in db["pass_periods"].find({"workspace": workspace_id}):
+        stored[doc["pass"]].append(doc)
+    found: list[str] = []
+    # Neither aliases nor erased passes have `created_at`.
+    cards = await db["passes"].find({"workspace": workspace_id, "created_at": {"$exists": True}}).to_list(None)
+    for card in cards:
+        months = sum_months(by_pass.pop(card["_id"], []))
+        expected = _values({**months, **_years(months)})
+        own = [doc for doc in stored[card["_id"]] if card.get("months", {}).get(str(doc["period"])) == doc["token"]]
+        actual = {(doc["period"], doc["measure"]): from_decimal128(doc["value"]) for doc in own}
+        if {key: value for key, value in actual.items() if value} != expected:
+            found.append(f"{card['external_id']} has the sums {actual}, its events give {expected}")
+        active = sorted(period for period, measure in expected if measure == COUNT)
+        first = next(filter(is_month, active), None)
+        if (card.get("active", []), card.get("first_active")) != (active, first):
+            found.append(f"{card['external_id']} is active in {card.get('active')}, its events give {active}")
+    if by_pass:
+        found.append(f"{len(by_pass)} passes that have ended have events: {sorted(by_pass)[:3]}")
+    ended = stored.keys() - {card["_id"] for card in cards}
+    if left := [doc["_id"] for pass_id in ended for doc in stored[pass_id] if "doubt" not in doc]:
+        found.append(f"{len(left)} sums of passes that have ended will never be deleted: {sorted(left)[:3]}")
+    return found
+
+
+def _years(months: dict[int, PassPeriod]) -> dict[int, PassPeriod]:
+    years = {year_of(month) for month in months}
+    return {year: sum_year({each: sums for each, sums in months.items() if year_of(each) == year}) for year in years}
+
+
+def _values(sums: dict[int, PassPeriod]) -> PassSums:
+    return {(period, measure): value for period, each in sums.items() for measure, value in each.values().items()}
 
 
 def _is_counted(doc: dict[str, object]) -> bool:

@@ -16,6 +16,7 @@ from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
 from app.store.stages.job_leases import JobLeases
+from app.store.stages.pass_periods import PassPeriodQueries
 from app.store.stages.publish import PublishQueries
 from app.store.stages.rollup_marks import RollupMarkQueries
 from app.store.stages.rollups import SealQueries
@@ -25,7 +26,7 @@ from app.store.workspace.events import EventQueries
 from app.store.workspace.partitions import PartitionQueries
 from app.store.workspace.reactions import ReactionQueries
 from app.store.workspace.removals import RemovalQueries
-from workers import rollup_looks, seals
+from workers import rollup_looks, seal_looks, seals
 from workers.main import main
 
 STEPS = {
@@ -42,6 +43,7 @@ STEPS = {
     EraseQueries: ("name_batch", "replace_events_by_stubs", "take_out_batches", "empty_activities", "finish"),
     RollupMarkQueries: ("mark_hours",),
     SealQueries: ("heads", "read_hour", "insert", "commit"),
+    PassPeriodQueries: ("read", "insert", "commit", "clear_doubt", "delete_of_pass"),
     RemovalQueries: ("insert",),
     JobLeases: ("commit",),
     PublishQueries: ("waiting", "published"),
@@ -82,6 +84,8 @@ if __name__ == "__main__":
     patch.object(seals, "Timing", return_value=SEALING).start()
     rollup_looks.DIRTY_INTERVAL_SECONDS = 1.0
     seals.RETRY_SECONDS = 1.0
+    seal_looks.SEAL_INTERVAL_SECONDS = 1.0
+    seal_looks.SEAL_ALL_INTERVAL_SECONDS = 5.0
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:
