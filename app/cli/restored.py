@@ -10,11 +10,14 @@ from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.config.settings import Settings
+from app.domain.values.instants import EARLIEST, LATEST, to_ms
 from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration, RestoredCounts
+from app.store.operations.rollup_rebuild import Marked, RollupRebuild
 
 from .database import open_writable, operator_context, require_workspaces
+from .rollups import describe
 from .settings import quantity, with_settings
 
 
@@ -31,23 +34,25 @@ def restored(settings: Settings) -> None:
     All tokens for one pass end, because the backup lacks later revocations: front ends ask for new ones.
 
     The command also deletes what Redis has of this database, and lets webhook endpoints step back to the end of the
-    feed. It is safe to repeat, and changes nothing for readers if nothing was restored.
+    feed. It marks all rollups and sums of passes, so that workers compute them anew from the restored events. It is safe to
+    repeat, and changes nothing for readers if nothing was restored.
 
     \b
     Example:
       punchcard restored
     """
-    counts, keys = asyncio.run(_begin(settings))
+    counts, marked, keys = asyncio.run(_begin(settings))
     workspaces = quantity(counts.workspaces, "workspace")
     click.echo(f"Epoch {counts.epoch} begins in {workspaces} of the database {settings.database}.")
     click.echo(f"Stepped back to the end of the feed: {quantity(counts.endpoints, 'webhook endpoint')}.")
+    click.echo(f"Marked to be computed anew: {describe(marked)}.")
     click.echo(f"Deleted in Redis: {quantity(keys, 'key')}.")
     click.echo("Now start the API processes and the workers, and let clients send the events since the backup again.")
 
 
-async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
+async def _begin(settings: Settings) -> tuple[RestoredCounts, Marked, int]:
     async with open_writable(settings) as resources:
-        await require_workspaces(resources)
+        workspaces = await require_workspaces(resources)
         now = await SystemClock().now()
         alive = await Heartbeats(resources.db).count_alive(now)
         if alive:
@@ -62,7 +67,10 @@ async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
             await record_audit_entry(ctx, "restored", "Workspace", workspace_id, epoch=epoch)
 
         counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now, record)
-        return counts, await _clear_redis(resources)
+        rebuild, marked = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded), Marked()
+        for workspace in workspaces:
+            marked += await rebuild.mark_all(workspace.id, to_ms(EARLIEST), to_ms(LATEST))
+        return counts, marked, await _clear_redis(resources)
 
 
 async def _clear_redis(resources: Resources) -> int:

@@ -13,8 +13,7 @@ from app.config.settings import Settings
 from app.domain.values.instants import EARLIEST, LATEST, format_instant, from_ms, to_ms
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources, open_resources
-from app.store.operations.rollup_marking import RollupMarking
-from app.store.operations.rollup_rebuild import MAX_COUNTED, RollupRebuild
+from app.store.operations.rollup_rebuild import MAX_COUNTED, Marked, RollupRebuild
 
 from .database import open_writable, operator_context, require_workspace, require_workspaces
 from .settings import quantity, say, with_settings
@@ -52,9 +51,9 @@ def rollups(
     compute them after their hour has ended, and again when its events change. Answers are exact meanwhile: the events of
     dirty hours are read.
 
-    With --rebuild, workers compute the rollups of a period anew, for example after events were changed in the database
-    by hand. The command marks the hours and does not wait for the workers. Without an offset, instants are UTC. If the
-    command is interrupted, run it again.
+    With --rebuild, workers compute the rollups of a period anew, and the sums of passes of its months, for example after
+    events were changed in the database by hand. The command marks the hours and passes, and does not wait for the workers.
+    Without an offset, instants are UTC. If the command is interrupted, run it again.
 
     \b
     Examples:
@@ -85,18 +84,20 @@ async def _show(settings: Settings, workspace_id: str | None) -> None:
 
 async def _rebuild(settings: Settings, workspace_id: str | None, low: datetime, high: datetime) -> None:
     async with open_writable(settings) as resources:
-        marking = RollupMarking(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
-        existing = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        rebuild = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
         for each in await _choose(resources, workspace_id):
             ctx = operator_context(resources, each.id, "rollups")
             span = {"from": format_instant(low), "to": format_instant(high)}
             await record_audit_entry(ctx, "rollups", "Workspace", each.id, **span)
-            # An hour whose events are gone has a head, and no event by which it would be found.
-            await existing.mark_existing(each.id, to_ms(low), to_ms(high))
-            number = await marking.mark_hours_with_events(
-                each.id, to_ms(low), to_ms(high), lambda count: say(f"  {quantity(count, 'hour')} marked")
+            marked = await rebuild.mark_all(
+                each.id, to_ms(low), to_ms(high), lambda so_far: say(f"  {describe(so_far)} marked")
             )
-            click.echo(f"{each.id}  {quantity(number, 'hour')} with events will be computed anew.")
+            click.echo(f"{each.id}  {describe(marked)} will be computed anew.")
+
+
+def describe(marked: Marked) -> str:
+    """Return what is marked, as a part of a sentence."""
+    return f"{quantity(marked.hours, 'hour')} with events and {quantity(marked.passes, 'pass', 'passes')}"
 
 
 async def _choose(resources: Resources, workspace_id: str | None) -> Sequence[WorkspaceProfile]:

@@ -835,7 +835,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await Upgrades(db, 100).mark_hours()
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await Upgrades(db, 100).renew_time_zones(at)
-    await RollupRebuild(db, 100).mark_existing(ctx.workspace.id, to_ms(EARLIEST), to_ms(at))
+    await RollupRebuild(db, 100).mark_all(ctx.workspace.id, to_ms(EARLIEST), to_ms(at))
     assert await RollupRebuild(db, 100).dirty(ctx.workspace.id) is not None
     await call_migration(Migration(db))
     await truncate_and_expire(business)

@@ -6,17 +6,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
 from app.clock import SystemClock
+from app.commands.insights.reading import read_rows
+from app.commands.insights.top_passes import rank_passes
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.errors import Unavailable
+from app.domain.rollups.periods import SPEND
+from app.domain.rollups.sealing import AT_ONCE
+from app.domain.rollups.selections import Selection
 from app.domain.values.cursors import FeedCursor, parse_feed_cursor
+from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from app.store.mongo.queries import Database
@@ -27,6 +35,8 @@ from tests.graphql.serving import Api, run_api
 from tests.patience import PATIENCE_SECONDS
 from tests.receiver import Receiver, run_receiver
 from workers.stages.deliver import run_endpoint
+from workers.stages.seal import seal
+from workers.stages.seal_passes import seal_passes_once
 from workers.worker import Worker
 
 LIST = """query ($after: String, $before: String) { activity(after: $after, before: $before, first: 100) {
@@ -240,3 +250,33 @@ async def test_command_begins_an_epoch_and_empties_redis_unless_a_worker_runs(
     stored = await resources.db["constants"].find_one({"_id": "epoch"})
     assert stored is not None
     assert f"Epoch {stored['value']} begins" in done.output
+
+
+async def test_sums_follow_the_restored_events_although_the_backup_is_not_of_one_moment(business: Business) -> None:
+    """The events were copied before a purchase was recorded, rollups and passes after it was sealed."""
+    resources, workspace_id = business.ctx.resources, business.ctx.workspace.id
+    business.worker.seals.timing = AT_ONCE
+
+    async def read_sums() -> tuple[int, list[int]]:
+        """Seal all, and return the purchases of January and the values of its best passes."""
+        await seal(business.worker, workspace_id)
+        await seal_passes_once(business.worker, workspace_id)
+        assert await resources.db["rollup_heads"].count_documents({"dirty": {"$gte": 0}}) == 0
+        january, february = (datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2))
+        reading = await read_rows(business.ctx, Selection(to_ms(january), to_ms(february)), ZoneInfo("UTC"))
+        best = await rank_passes(business.ctx, SPEND + "EUR", january, february, 9)
+        return sum(row.totals.count for row in reading.rows), [int(each.value) for each in best]
+
+    purchase = {"amount": 10, "currency": "EUR", "occurred_at": "2025-01-01T00:30:00Z"}
+    await business.record(purchase)
+    await business.run_worker()
+    events = await resources.db["events"].find().to_list(None)
+    await business.record({**purchase, "occurred_at": "2025-01-02T00:30:00Z"})
+    await business.run_worker()
+    assert await read_sums() == (2, [20])
+    await put_back(resources.db, {**await copy_database(resources.db), "events": events})
+    assert await read_sums() == (2, [20]), "without the command, nothing shows that an event is missing"
+    environment = {**resources.settings.to_env(), "PUNCHCARD_DATABASE": resources.settings.database}
+    done = await asyncio.to_thread(lambda: CliRunner().invoke(main, ["restored"], env=environment))
+    assert "Marked to be computed anew: 1 hour with events and 1 pass." in done.output
+    assert await read_sums() == (1, [10])

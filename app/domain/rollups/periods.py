@@ -40,6 +40,16 @@ def months_of(year: int) -> list[int]:
     return [year * 100 + number for number in range(1, 13)]
 
 
+def months_between(first: int, last: int) -> list[int]:
+    """Return the months from one to another, both included."""
+    return [
+        month
+        for year in range(year_of(first), year_of(last) + 1)
+        for month in months_of(year)
+        if first <= month <= last
+    ]
+
+
 def is_month(period: int) -> bool:
     """Return whether a period is a month, not a year."""
     return period > 9_999

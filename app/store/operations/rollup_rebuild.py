@@ -1,7 +1,8 @@
-"""Rollups for an operator: what is dirty, and marks on the heads of a period so that workers compute it anew."""
+"""Rollups for an operator: what is dirty, and marks on a period so that workers compute its rollups and sums anew."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.rollups.levels import Level
@@ -9,6 +10,9 @@ from app.domain.rollups.marks import HeadKey
 from app.domain.values.instants import from_ms, to_ms
 from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.workspace.rollup_heads import mark_heads
+
+from .pass_months import mark_months
+from .rollup_marking import RollupMarking
 
 MAX_COUNTED = 10_000
 """Dirty periods at which counting stops."""
@@ -23,12 +27,25 @@ class DirtyState:
     last_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Number of hours with events, and of passes, that are marked."""
+
+    hours: int = 0
+    passes: int = 0
+
+    def __add__(self, other: Marked) -> Marked:
+        """Return the sum of both."""
+        return Marked(self.hours + other.hours, self.passes + other.passes)
+
+
 class RollupRebuild(ErrorTranslating):
-    """Named queries for `punchcard rollups`. Errors: Unavailable, safe to repeat."""
+    """Named queries for `punchcard rollups` and `punchcard restored`. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
         self._db, self._in_chunk, self._is_sharded = db, in_chunk, is_sharded
         self._heads = db["rollup_heads"]
+        self._marking = RollupMarking(db, in_chunk, is_sharded=is_sharded)
 
     async def dirty(self, workspace_id: str) -> DirtyState | None:
         """Return what is dirty in a workspace, or None if nothing is. Counting stops at 10,000.
@@ -41,6 +58,24 @@ class RollupRebuild(ErrorTranslating):
         if not docs:
             return None
         return DirtyState(len(docs), first_ms=to_ms(docs[-1]["start"]), last_ms=to_ms(docs[0]["start"]))
+
+    async def mark_all(
+        self, workspace_id: str, low_ms: int, high_ms: int, report: Callable[[Marked], None] = lambda _: None
+    ) -> Marked:
+        """Mark what is computed from the events of [low_ms, high_ms): hours, days, months, and the months of passes.
+
+        `report` is called with the numbers so far. Safe to repeat, also while workers run. Indexes: those of
+        `mark_existing`, of `RollupMarking.mark_hours_with_events` and of `mark_months`.
+        """
+        # An hour whose events are gone has a head, and no event by which it would be found.
+        await self.mark_existing(workspace_id, low_ms, high_ms)
+        hours = await self._marking.mark_hours_with_events(
+            workspace_id, low_ms, high_ms, lambda count: report(Marked(hours=count))
+        )
+        passes = await mark_months(
+            self._db, workspace_id, low_ms, high_ms, lambda count: report(Marked(hours, passes=count))
+        )
+        return Marked(hours, passes)
 
     async def mark_existing(self, workspace_id: str, low_ms: int, high_ms: int) -> int:
         """Mark the heads of all hours that begin in [low_ms, high_ms), with events or without; return their number.
