@@ -546,6 +546,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await store.uncounted.of_workspace()
         assert await store.rollups.fit_events(selection, 1_000)
         span = (selection.from_ms, selection.to_ms)
+        await store.rollups.charge_spans(selection, [span])
         await store.rollups.rows_of_spans(selection, [span])
         assert await store.rollups.count_by_hour(selection, span, 1_000)
         await store.customers.active(query)

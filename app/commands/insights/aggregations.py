@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from app.commands.context import Context
 from app.domain.events.event_queries import EventQuery
 from app.domain.rollups.answers import groups_of, selection_of
@@ -27,4 +29,4 @@ async def aggregate_from_rollups(
     found = await read_whole(ctx, selection, aggregation.zone)
     if isinstance(found, str):
         return None, Plan(reason=found)
-    return groups_of(aggregation, selection, found.rows), found.plan
+    return await asyncio.to_thread(groups_of, aggregation, selection, found.rows), found.plan

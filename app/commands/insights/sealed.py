@@ -80,6 +80,8 @@ async def read_sealed(ctx: Context, plan: PeriodPlan) -> SealedRows:
     repeat.
     """
     store, selection = ctx.workspace, plan.selection
+    # An edge is shorter than a quarter of an hour. Yet a business may import a year of events with one instant.
+    await store.rollups.charge_spans(selection, plan.edges)
     parked = await store.rollups.parked(selection)
     for number in range(LOOKS):
         look = await _look(ctx, plan)

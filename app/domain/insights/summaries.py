@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -80,8 +80,8 @@ def spend_part(row: CountedRow) -> SpendPart:
     )
 
 
-def summarize_each(rows: Iterable[CountedRow], periods: Sequence[tuple[int, int]]) -> Iterator[Summary]:
-    """Yield the summary of each period, of which each is [start, end) in ms, in ascending order and without gaps.
+def summarize_each(rows: Iterable[CountedRow], periods: Sequence[tuple[int, int]]) -> list[Summary]:
+    """Return the summary of each period, of which each is [start, end) in ms, in ascending order and without gaps.
 
     The cell of each row lies in one of the periods.
     """
@@ -89,4 +89,4 @@ def summarize_each(rows: Iterable[CountedRow], periods: Sequence[tuple[int, int]
     parts: list[list[CountedRow]] = [[] for _ in periods]
     for row in rows:
         parts[bisect_right(starts, row.start_ms) - 1].append(row)
-    yield from map(summarize, parts)
+    return [summarize(part) for part in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -135,12 +136,13 @@ async def event_histogram(
         occurred_before=from_ms(asked.to_ms),
     )
     passes = _Passes(query, input.by, asked)
+    buckets = await asyncio.to_thread(build_histogram, reading.rows, asked, input.by, types)
     return EventHistogram(
         from_at=from_ms(asked.from_ms),
         to_at=from_ms(asked.to_ms),
         timezone=asked.zone.key,
         currency=currency,
-        buckets=[_bucket_of(each, currency, passes) for each in build_histogram(reading.rows, asked, input.by, types)],
+        buckets=[_bucket_of(each, currency, passes) for each in buckets],
         freshness=freshness_of(reading.freshness),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -24,6 +25,7 @@ from app.graphql.context import Info
 from app.graphql.types.comparisons import ValueChange, value_change
 from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.selections import is_selected
+from app.store.mongo.usage import charge_rows
 
 from .periods import ConsistentPeriodInput, may_leave_out, parse_period
 
@@ -197,7 +199,7 @@ class EventSummary:
         return (await _count_active(info, self.asked)).returning
 
     @strawberry.field
-    def series(
+    async def series(
         self, unit: Annotated[PeriodUnit, strawberry.argument(description="Length of a part.")] = PeriodUnit.DAY
     ) -> list[EventSummaryPoint]:
         """Summaries of the parts of the period, in order of time: at most 400 days, weeks, months, quarters or years.
@@ -205,6 +207,8 @@ class EventSummary:
         Parts without events are included. The first and the last part end with the period.
         """
         periods = split_period(self.asked, unit, MAX_SERIES_POINTS, "unit")
+        await charge_rows(len(self.rows))
+        parts = await asyncio.to_thread(summarize_each, self.rows, periods)
         return [
             EventSummaryPoint(
                 at=from_ms(start),
@@ -215,7 +219,7 @@ class EventSummary:
                 redemptions=each.redemptions,
                 revenue=_revenue_of(each),
             )
-            for (start, end), each in zip(periods, summarize_each(self.rows, periods), strict=True)
+            for (start, end), each in zip(periods, parts, strict=True)
         ]
 
     @strawberry.field
@@ -230,7 +234,7 @@ class EventSummary:
             from_at=from_ms(earlier.from_ms),
             to_at=from_ms(earlier.to_ms),
             freshness=freshness_of(reading.freshness),
-            earlier=summarize(reading.rows),
+            earlier=await asyncio.to_thread(summarize, reading.rows),
             present=self.summary,
             earlier_asked=earlier,
             present_asked=self.asked,
@@ -285,6 +289,6 @@ async def event_summary(
         asked=asked,
         compared=input.compare_to,
         strong=strong,
-        summary=summarize(reading.rows),
+        summary=await asyncio.to_thread(summarize, reading.rows),
         rows=reading.rows,
     )

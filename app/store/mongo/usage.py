@@ -30,6 +30,7 @@ from .capacity import (
     MAX_WORKSPACE_BYTES,
     MIN_READ_SECONDS,
     READ_GRACE_SECONDS,
+    ROWS_PER_POINT,
     UNTHROTTLED_BYTES,
     StoreCapacity,
     too_many_bytes,
@@ -313,6 +314,13 @@ async def charge(documents: int) -> None:
     usage = current_usage()
     if usage is not None:
         await usage.charge(documents)
+
+
+async def charge_rows(rows: int) -> None:
+    """Charge the running operation, if there is one, for rows of rollups that the API has computed. Raises as `charge`."""
+    usage = current_usage()
+    if usage is not None:
+        await usage.charge_points(rows // ROWS_PER_POINT)
 
 
 def charge_counted(entries: int, *, examined: bool = False) -> None:

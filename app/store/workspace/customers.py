@@ -9,6 +9,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
 from app.domain.values.instants import EARLIEST
+from app.store.mongo.paging import charge_examined
 from app.store.mongo.queries import Doc, in_chunks
 
 from .aggregations import AggregationQueries
@@ -48,11 +49,13 @@ class CustomerQueries(AggregationQueries):
     async def active_among(self, pass_ids: Collection[str], after: datetime, before: datetime) -> set[str]:
         """Return those of the passes that have an event in [after, before) that counts and that no walk made.
 
-        Index: {workspace, pass, occurred_at, _id}.
+        Raises OperationTooLarge or Throttled if reading costs the running operation too much. Index: {workspace, pass,
+        occurred_at, _id}.
         """
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": after, "$lt": before}})
+            await charge_examined(self._collection, indexed)
             return await self._distinct([{"$match": indexed}, self._counted_stages(EventQuery(), _COUNT)[-1]])
 
         found = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)

@@ -162,6 +162,7 @@ class PassPeriodReads(WorkspaceQueries):
         ]
         docs = await self._events.aggregate(stages).to_list(None)
         room.take(len(docs))
+        charge_counted(len(docs), examined=True)
         found: dict[str, set[int]] = {}
         for doc in docs:
             found.setdefault(doc["pass"], set()).add(month_of(doc["occurred_at"]))

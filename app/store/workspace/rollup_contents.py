@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,7 +12,10 @@ from app.domain.rollups.rows import CountedRow
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.rollups import content_id, head_id, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
-from app.store.mongo.usage import charge_counted
+from app.store.mongo.usage import charge_counted, charge_rows
+
+ROWS_PER_TURN = 2_000
+"""Rows that are computed without a pause. They take about 10 ms."""
 
 
 class HeadQueries(WorkspaceQueries):
@@ -56,6 +60,7 @@ class HeadQueries(WorkspaceQueries):
     async def heads(self, periods: Collection[Period]) -> dict[Period, Head]:
         """Return the heads of those of the periods that have one. Index: _id."""
         docs = await self._by_ids(head_id(self._workspace_id, *period) for period in periods)
+        charge_counted(len(docs), examined=True)
         return {_period_of(doc): head_from_doc(doc) for doc in docs}
 
 
@@ -65,7 +70,10 @@ class ContentQueries(WorkspaceQueries):
     collection = "rollups"
 
     async def rows(self, plan: PeriodPlan, contents: Mapping[Period, Head]) -> list[CountedRow] | None:
-        """Return the rows of a plan from contents; None if one was deleted, because a newer one replaces it. Index: _id."""
+        """Return the rows of a plan from contents; None if one was deleted, because a newer one replaces it. Index: _id.
+
+        The operation is charged for the rows while they are computed. Raises OperationTooLarge or Throttled.
+        """
         types = plan.selection.types
         periods = {
             content_id(self._workspace_id, *period, token=head.token, event_type=kind, part=part): period
@@ -79,13 +87,22 @@ class ContentQueries(WorkspaceQueries):
         charge_counted(len(docs), examined=True)
         if len(docs) < len(periods):
             return None
-        return [
-            row
-            for doc in docs
-            for period in (periods[doc["_id"]],)
-            for row in rows_from_docs([doc], *period, cuts=plan.cell_cuts(period))
-            if plan.has_row(period, row.start_ms) and plan.selection.selects(row)
-        ]
+        rows: list[CountedRow] = []
+        paid = 0
+        for doc in docs:
+            period = periods[doc["_id"]]
+            rows += (
+                row
+                for row in rows_from_docs([doc], *period, cuts=plan.cell_cuts(period))
+                if plan.has_row(period, row.start_ms) and plan.selection.selects(row)
+            )
+            if len(rows) - paid >= ROWS_PER_TURN:
+                await charge_rows(len(rows) - paid)
+                paid = len(rows)
+                # Ten years by the hour have millions of rows. Other requests have their turn meanwhile.
+                await asyncio.sleep(0)
+        await charge_rows(len(rows) - paid)
+        return rows
 
 
 def _period_of(doc: Mapping[str, Any]) -> Period:

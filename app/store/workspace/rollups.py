@@ -22,6 +22,7 @@ from app.store.codecs.guards import NOT_DECLINED
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Database, Doc, in_chunks
 from app.store.mongo.time_ranges import count_examined
+from app.store.mongo.usage import charge_counted
 
 from .aggregations import IS_MADE, exact_number
 from .counted_events import PASSES_PER_READ
@@ -117,6 +118,15 @@ class RollupQueries(EventQueries):
         docs = await self._group(build_match_stages(where, by, OCCURRED), _cell_expression(selection, zone))
         return _rows_from_docs(docs, selection, zone)
 
+    async def charge_spans(self, selection: Selection, spans: Sequence[Span]) -> None:
+        """Charge the running operation for what the store examines in these spans for `rows_of_spans`.
+
+        Raises OperationTooLarge or Throttled. Index as for `rows_of_events`, one query for each span.
+        """
+        for span in spans:
+            where, by = self._where_in(selection, span)
+            await charge_examined(self._collection, {name: where[name] for name in (*by, OCCURRED)})
+
     async def rows_of_spans(self, selection: Selection, spans: Sequence[Span]) -> list[CountedRow]:
         """Return the rows of a selection in spans of time, by quarters of an hour. The caller bounds what they hold.
 
@@ -165,6 +175,7 @@ class RollupQueries(EventQueries):
             {"$match": {"moved.told": {"$ne": True}}},
         ]
         docs = await self._group(matching, _QUARTER_HOUR)
+        charge_counted(sum(int(doc["count"]) for doc in docs), examined=True)
         return _rows_from_docs(docs, replace(selection, cells=Cells.QUARTER_HOUR), UTC)
 
     async def parked(self, selection: Selection) -> Waiting:
