@@ -30,8 +30,9 @@ class Missing:
 
         `left_out_ms` is the first instant that the answer leaves out. With `is_stable` false, it may be of several instants.
         """
-        missing_from = [self.removals.oldest_at, waiting.oldest_at, self.made_at]
-        through_ms = min([self.now_ms, *(to_ms(each) - 1 for each in missing_from if each is not None)])
+        missing_from = [at for at in (self.removals.oldest_at, waiting.oldest_at, self.made_at) if at is not None]
+        # Clocks of other processes may be ahead, so what is missing may have an instant after this one.
+        through_ms = min([self.now_ms, *map(to_ms, missing_from)]) - (1 if missing_from else 0)
         number = self.removals.number + waiting.number
         return Freshness(
             self.now_ms,

@@ -12,6 +12,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
 from app.domain.insights.comparisons import earlier_period
 from app.domain.insights.periods import Asked
+from app.domain.rollups.selections import Selection
 from app.domain.state.aggregations import (
     AMOUNT,
     COUNTS,
@@ -26,7 +27,7 @@ from app.domain.state.aggregations import (
 from app.domain.state.ranking import Ranking
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.passes.statistics import parse_time, zone_of
@@ -157,8 +158,15 @@ async def aggregate_events(
         asked=asked,
         earlier=earlier,
     )
-    # Read the freshness before the events: a removal that finishes in between is then reported as pending.
-    freshness = await read_freshness(info, now)
+    # A refund without an amount has no currency before it is decided, so the currency selects nothing here.
+    selection = Selection(
+        to_ms(start or EARLIEST) if earlier is None else earlier.from_ms,
+        to_ms(end or LATEST),
+        types=aggregation.types_of(query.types),
+        categories=query.categories,
+        sources=query.sources,
+    )
+    freshness = await read_freshness(info, selection)
     total = await question.compute_total(context)
     return AggregateResult(
         value=_value_of(function, total),

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.insights.freshness import find_freshness
 from app.commands.insights.rankings import MAX_RANKED_PASSES, RankedPass, RankingQuestion, TopBy, read_ranking
 from app.domain.errors import Code, InvalidInput
 from app.domain.rollups.selections import Selection
@@ -19,10 +18,9 @@ from app.graphql.context import Info
 from app.graphql.passes.passes import Pass
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import parse_each
-from app.graphql.types.freshness import Freshness, freshness_of, read_freshness
+from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, First, PageInfo, Pagination, number_of_key
-from app.graphql.types.selections import is_selected
 from app.store.mongo.paging import Page
 
 from .periods import PeriodInput, parse_period
@@ -130,13 +128,6 @@ def _parse_key(key: tuple[object, ...] | None) -> RankedPass | None:
     return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), number_of_key(value, "after"))
 
 
-async def _read_freshness(info: Info, selection: Selection) -> Freshness:
-    """Return the freshness, before the values are read: what finishes in between is then reported as pending."""
-    if not is_selected(info, "freshness"):
-        return await read_freshness(info, await info.context.commands.now())
-    return freshness_of(await find_freshness(info.context.commands, selection))
-
-
 async def top_passes(
     info: Info, input: Annotated[TopPassesInput, strawberry.argument(description="Comparison and period.")]
 ) -> TopPasses:
@@ -164,7 +155,7 @@ async def top_passes(
         to_at=question.before,
         timezone=asked.zone.key,
         currency=currency,
-        freshness=await _read_freshness(info, Selection(asked.from_ms, asked.to_ms)),
+        freshness=await read_freshness(info, Selection(asked.from_ms, asked.to_ms)),
         question=question,
         input=input,
     )

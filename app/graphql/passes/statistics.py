@@ -10,8 +10,9 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes
+from app.domain.rollups.selections import Selection
 from app.domain.state import statistics as domain
-from app.domain.values.instants import EARLIEST, LATEST, from_ms, parse_instant
+from app.domain.values.instants import EARLIEST, LATEST, from_ms, parse_instant, to_ms
 from app.domain.values.text import parse_text
 from app.domain.values.zones import parse_zone, stored_zone
 from app.domain.workspaces import WorkspaceProfile
@@ -125,17 +126,17 @@ async def build_pass_statistics(
     if timezone is not None:
         parse_zone(timezone, "timezone")
     start, end = await parse_time(info, window, timezone, from_at=from_at, to_at=to_at)
-    now = await info.context.commands.now()
+    after, before = start or EARLIEST, end or LATEST
     if start is not None or end is not None:
-        freshness = await read_freshness(info, now)
-        recorded, made = await info.context.workspace.aggregations.of_pass(card.id, start or EARLIEST, end or LATEST)
+        freshness = await read_freshness(info, Selection(to_ms(after), to_ms(before)))
+        recorded, made = await info.context.workspace.aggregations.of_pass(card.id, after, before)
         return _statistics_of(domain.build_statistics(recorded, names, made=made), freshness)
     if is_selected(info, "freshness"):
         freshness = await read_pass_freshness(info, card.id)
         # The pass was read before. An event that was counted since is in the pass as it is now.
         card = await info.context.workspace.passes.get(card.id) or card
     else:
-        freshness = await read_freshness(info, now)
+        freshness = await read_freshness(info, Selection(to_ms(after), to_ms(before)))
     return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates), freshness)
 
 

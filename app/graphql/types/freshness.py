@@ -7,7 +7,9 @@ from decimal import Decimal
 
 import strawberry
 
+from app.commands.insights.freshness import find_freshness
 from app.domain.rollups import selections
+from app.domain.rollups.selections import Selection
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
@@ -44,16 +46,15 @@ class Freshness:
     )
 
 
-async def read_freshness(info: Info, now: datetime) -> Freshness:
-    """Return the freshness of an answer whose events are read after this call.
+async def read_freshness(info: Info, selection: Selection) -> Freshness:
+    """Return the freshness of an answer that is computed from events after this call.
 
-    Two round trips if the operation selects `freshness`; none otherwise.
+    What finishes in between is then reported as pending. Five reads if the operation selects `freshness`; none otherwise.
     """
-    pending = PendingRemovals(0, None)
     if is_selected(info, "freshness"):
-        pending = await info.context.workspace.removals.pending()
-    through = now if pending.oldest_at is None else min(now, pending.oldest_at) - timedelta(milliseconds=1)
-    return Freshness(as_of=now, computed_through=through, pending_events=pending.number, exact=pending.number == 0)
+        return freshness_of(await find_freshness(info.context.commands, selection))
+    now = await info.context.commands.now()
+    return Freshness(as_of=now, computed_through=now, pending_events=0, exact=True)
 
 
 def freshness_of(freshness: selections.Freshness) -> Freshness:

@@ -189,6 +189,35 @@ async def test_freshness_is_not_exact_while_a_removal_is_pending(shop: Api, monk
     assert await aggregate_freshness(shop) == (4, fresh)
 
 
+WINDOW = """query { pass(externalId: "ann") { statistics(from: "2025-12-31T00:00:00Z") {
+  spend { net } freshness { exact pendingEvents } } } }"""
+
+
+async def test_answers_from_events_are_not_exact_while_a_correction_is_unfinished(api: Api) -> None:
+    business, sweep = api.business, Sweep(api.business.worker, STAGES)
+    [recorded] = (await business.record({"type": "checkout", "amount": 20})).results
+    assert recorded.event is not None
+    await business.run_worker()
+
+    async def ask(pending: int, *, exact: bool) -> str:
+        freshness = {"exact": exact, "pendingEvents": pending}
+        [spend] = (window := (await api.fetch_data(WINDOW))["pass"]["statistics"])["spend"]
+        answer = await aggregate(api, function="SUM", categories=["TRANSACTION"])
+        assert {name: answer["freshness"][name] for name in freshness} == window["freshness"] == freshness
+        assert answer["value"] == spend["net"]
+        return str(spend["net"])
+
+    assert await ask(0, exact=True) == "20"
+    await business.record({"type": "checkout_update", "amount": 5, "correction_of": recorded.event.id})
+    update = await aggregate(api, function="COUNT", types=["checkout_update"])
+    assert (update["freshness"]["exact"], update["freshness"]["pendingEvents"]) == (False, 1)
+    await sweep.fold()
+    # The fold has made the difference, and publish has not stored it.
+    assert await ask(0, exact=False) == "20"
+    await sweep.publish()
+    assert await ask(0, exact=True) == "5"
+
+
 async def aggregate_freshness(api: Api) -> tuple[int, dict[str, Any]]:
     answer = await aggregate(api, function="COUNT")
     return int(answer["value"]), answer["freshness"]
