@@ -154,7 +154,10 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         restated = await Upgrades(resources.db, resources.in_chunk).restate_segments(await resources.clock.now())
         await Upgrades(resources.db, resources.in_chunk).start_reactions(system_ms())
         await Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded).build_histories()
-        await Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded).mark_hours()
+        if resources.is_embedded:
+            # One version at a time serves an embedded store. Elsewhere only `punchcard migrate` waits until processes of
+            # earlier versions, which mark nothing, have stopped.
+            await Upgrades(resources.db, resources.in_chunk).mark_hours()
         await Upgrades(resources.db, resources.in_chunk).renew_time_zones(await resources.clock.now())
         if restated:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
