@@ -102,7 +102,9 @@ class TopPasses:
     to_at: datetime = strawberry.field(name="to", description="End of the period, exclusive.")
     timezone: str = strawberry.field(description="IANA time zone of the period.")
     currency: str | None = strawberry.field(description="Currency of the values. Null unless they are spend.")
-    freshness: Freshness = strawberry.field(description="How current the answer is.")
+    freshness: Freshness = strawberry.field(
+        description="How current the first page is. The order of later pages may be a minute older."
+    )
     question: strawberry.Private[RankingQuestion]
     input: strawberry.Private[TopPassesInput]
 
