@@ -213,6 +213,7 @@ FLOW = (
             "webhook_lanes",
             "messages",
             "channel_lanes",
+            "rollup_heads",
         ),
         wakes=("fold", "deliver", "send"),
     ),

@@ -123,6 +123,11 @@ def event_type_id(workspace_id: str, key: str) -> str:
     return _digest("etype", workspace_id, key)
 
 
+def dimension_job_id(type_id: str, version: int) -> str:
+    """Return the id of the job that prepares the dimensions of a version of an event type, so that there is one."""
+    return _digest("job", "dimensions", type_id, str(version))
+
+
 def word_id(workspace_id: str, kind: str, word: str) -> str:
     """Return the id of a word in a workspace's vocabulary, so that each word is stored once."""
     return _digest("word", workspace_id, kind, word)

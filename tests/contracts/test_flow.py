@@ -20,6 +20,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.bus import Bus
 from app.clock import FixedClock
+from app.commands.events.event_types import update_event_type
 from app.commands.events.receipts import record_call
 from app.commands.inbound.deliveries import Message, receive_message, verify_message
 from app.commands.inbound.hooks import create_inbound_hook, update_inbound_hook
@@ -40,6 +41,7 @@ from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
+from app.domain.ids import dimension_job_id
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import IssueReward, Reaction
 from app.domain.rollups.sealing import AT_ONCE
@@ -288,6 +290,8 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await observer.observe("export", export())
     for job in jobs[1:]:
         await observer.observe("jobs", STAGES["jobs"](worker, job.id))
+    sold = await update_event_type(ctx, "purchase", attributes=[{"name": "size", "type": "TEXT", "dimension": True}])
+    await observer.observe("jobs", STAGES["jobs"](worker, dimension_job_id(sold.id, sold.version)))
 
     async def deliver() -> None:
         await STAGES["deliver"](worker, ctx.workspace.id)

@@ -68,6 +68,7 @@ from app.domain.events.events import EventInput
 from app.domain.events.guards import Decision, Reason
 from app.domain.events.tombstones import tombstone_id
 from app.domain.files.exports import ExportFormat
+from app.domain.ids import dimension_job_id
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
 from app.domain.passes.inputs import PassInput
@@ -75,6 +76,7 @@ from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery
 from app.domain.passes.search_tokens import parse_search
 from app.domain.reactions.parked import ParkedQuery, ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
+from app.domain.rollups.dimensions import Dimension
 from app.domain.rollups.levels import Level
 from app.domain.rollups.periods import COUNT, bounds_of
 from app.domain.rollups.plans import Head, Period, plan_period
@@ -379,6 +381,11 @@ async def call_all_queries(business: Business) -> None:
         await page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await update_event_type(ctx, "purchase", label="Sale")
     await update_event_type(ctx, "purchase", label="Purchase")
+    dimension = {"name": "store", "type": "TEXT", "dimension": True}
+    prepared = await update_event_type(ctx, "purchase", attributes=[dimension])
+    await STAGES["jobs"](business.worker, dimension_job_id(prepared.id, prepared.version))
+    assert await business.worker.seal_queries.dimensions(store.id)
+    await business.worker.seal_queries.mark_overflowing(store.id, Dimension("purchase", "store"))
     assert await event_type(ctx, "purchase", 2)
     await set_event_rules(ctx, Acceptance.STRICT)
     await set_event_rules(ctx, Acceptance.OPEN)
@@ -549,6 +556,9 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await store.rollups.charge_spans(selection, [span])
         await store.rollups.rows_of_spans(selection, [span])
         assert await store.rollups.count_by_hour(selection, span, 1_000)
+        by_value = replace(selection, types=("purchase",), dimension=Dimension("purchase", "store"))
+        await store.rollups.rows_of_spans(by_value, [span])
+        await store.rollups.pending_rows(by_value)
         await store.customers.active(query)
         await store.moments.read_moments(query, lambda _: None, 10_000, spend_in="USD")
         await store.moments.acted_before(["pass_none"], query.types, EARLIEST)

@@ -121,6 +121,8 @@ INTERNAL = frozenset(
     app.store.operations.rollup_rebuild.MAX_COUNTED
     app.store.stages.restock.MAX_OLD_UNITS
     app.store.workspace.progress.MAX_PENDING_READ
+    app.store.workspace.rollups.MAX_VALUES_READ
+    app.store.stages.rollups.MAX_ATTEMPTS
     app.store.workspace.stock.MAX_NUMBERS_READ
     app.store.workspace.stock.MAX_REMEMBERED
     app.store.mongo.failures.MAX_CAUSE_CHARACTERS

@@ -20,6 +20,7 @@ from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobLeases, JobRun
 from workers.jobs import (
     broadcasts,
     conversions,
+    dimensions,
     exports,
     imports,
     inclusions,
@@ -51,6 +52,7 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.BROADCAST: broadcasts.run_broadcast,
     JobKind.PREVIEW_SEGMENT: previews.run_preview,
     JobKind.VERIFY_PROJECTION: verifications.run_verification,
+    JobKind.PREPARE_DIMENSIONS: dimensions.run_preparation,
 }
 RETRY_DELAY_MS = 5_000
 """The pause of a job after an unexpected error."""

@@ -17,13 +17,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.clock import system_ms
 from app.domain.rollups.building import Content, build_content
+from app.domain.rollups.dimensions import Incomplete, claimed
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
 from app.domain.rollups.rows import DAY_MS, HOUR_MS, QUARTER_HOUR_MS
 from app.domain.rollups.sealing import SealTask
 from app.domain.values.instants import to_ms
-from app.store.codecs.rollups import content_to_docs, head_id, parts_of, rows_from_docs
+from app.store.codecs.rollups import content_to_docs, dimension_parts_of, head_id, parts_of, rows_from_docs
 from app.store.mongo.queries import Doc
 from app.store.stages.rollups import Seal
 from app.store.workspace.rollup_heads import new_mark
@@ -86,12 +87,14 @@ async def seal_hours(worker: Worker, workspace_id: str, task: SealTask) -> int:
     election = worker.last_election()
     keys = [HeadKey(workspace_id, Level.HOUR, start_ms) for start_ms in task.hours]
     heads = {key: head for key, head in (await worker.seal_queries.heads(keys)).items() if head.dirty is not None}
-    contents: dict[HeadKey, Content] = {}
+    contents: dict[HeadKey, tuple[Content, Incomplete]] = {}
+    # After the marks: a change of the dimensions marks hours after it is stored.
+    dimensions = await worker.seal_queries.dimensions(workspace_id) if heads else {}
     give_way = yielding(worker)
     for key in heads:
         if worker.stopping:
             return 0
-        content = await worker.seal_queries.read_hour(workspace_id, key.start_ms, give_way)
+        content = await worker.seal_queries.read_hour(workspace_id, key.start_ms, give_way, dimensions)
         if content is not None:
             contents[key] = content
     # A new primary may show events as they were before the marks.
@@ -100,7 +103,7 @@ async def seal_hours(worker: Worker, workspace_id: str, task: SealTask) -> int:
     if contents:
         # Before an hour is sealed, its day is dirty: a day that is clean must equal its hours.
         await worker.seal_queries.mark(HeadKey(workspace_id, Level.DAY, task.start_ms))
-        sealed = await store(worker, {key: (heads[key], content) for key, content in contents.items()})
+        sealed = await store(worker, {key: (heads[key], *content) for key, content in contents.items()})
     if sealed < len(task.hours):
         # An event was pending, or the mark has changed meanwhile.
         worker.seals.lap(workspace_id).notes.postpone(task.hours, worker.seals.now_seconds())
@@ -130,10 +133,10 @@ async def join_period(worker: Worker, key: HeadKey) -> int:
         worker.seals.schedule(key.workspace_id, worker.seals.timing.quiet)
         return 0
     # In a thread, because a day with many rows takes some 50 ms.
-    content = await asyncio.to_thread(join_contents, docs, key.level)
+    content, incomplete = await asyncio.to_thread(join_contents, docs, key.level)
     if key.level is Level.DAY:
         await queries.mark(HeadKey(key.workspace_id, Level.MONTH, Level.MONTH.start_ms(key.start_ms)))
-    return await store(worker, {key: (head, content)})
+    return await store(worker, {key: (head, content, incomplete)})
 
 
 def parts_of_period(key: HeadKey) -> list[HeadKey]:
@@ -143,25 +146,36 @@ def parts_of_period(key: HeadKey) -> list[HeadKey]:
     return [HeadKey(key.workspace_id, level, start_ms) for start_ms in starts]
 
 
-def join_contents(docs: Mapping[HeadKey, Sequence[Doc]], level: Level) -> Content:
-    """Return the content of a day from the documents of its hours, or of a month from those of its days."""
+def join_contents(docs: Mapping[HeadKey, Sequence[Doc]], level: Level) -> tuple[Content, Incomplete]:
+    """Return the content of a day from the documents of its hours, or of a month from those of its days.
+
+    The second result has what the content cannot claim, because one of its parts does not.
+    """
+    incomplete = Incomplete()
+    incomplete.compare([doc["type"] for doc in own] for own in docs.values())
     cuts = (0, DAY_MS // QUARTER_HOUR_MS) if level is Level.MONTH else ()
     rows = (row for key, own in docs.items() for row in rows_from_docs(own, key.level, key.start_ms, cuts=cuts))
-    return build_content(rows, level)
+    return build_content(rows, level), incomplete
 
 
-async def store(worker: Worker, contents: Mapping[HeadKey, tuple[Head, Content]]) -> int:
-    """Insert contents under new tokens, then make those valid whose heads have kept their marks. Return their number."""
+async def store(worker: Worker, contents: Mapping[HeadKey, tuple[Head, Content, Incomplete]]) -> int:
+    """Insert contents under new tokens, then make those valid whose heads have kept their marks. Return their number.
+
+    The dimensions that a content cannot claim are left out. One with too many values overflows from now on.
+    """
     queries, now_ms = worker.seal_queries, system_ms()
     seals: list[Seal] = []
     docs: list[Doc] = []
-    for key, (head, content) in contents.items():
+    for key, (head, built, incomplete) in contents.items():
         assert head.dirty is not None
+        content, overflowing = claimed(built, incomplete.kinds)
+        for dimension in overflowing:
+            await queries.mark_overflowing(key.workspace_id, dimension)
         token = new_mark()
         docs += content_to_docs(content, *key, token=token)
-        seals.append(Seal(key, head.dirty, token, parts=parts_of(content)))
+        seals.append(Seal(key, head.dirty, token, parts=parts_of(content), dimensions=dimension_parts_of(content)))
     await queries.insert(docs, {head_id(*seal.key): seal.mark for seal in seals}, now_ms)
-    await queries.expire({key: head for key, (head, _) in contents.items()}, now_ms)
+    await queries.expire({key: head for key, (head, *_) in contents.items()}, now_ms)
     sealed = await queries.commit(seals)
     metrics.SEALED.labels(seals[0].key.level.name.lower()).inc(sealed)
     return sealed

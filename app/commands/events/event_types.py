@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
@@ -14,8 +15,10 @@ from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_types import MAX_DEFINED, Acceptance, EventType, EventTypes, built_in_type, parse_category
 from app.domain.events.events import TYPES
 from app.domain.events.type_names import parse_type
-from app.domain.ids import event_type_id
+from app.domain.ids import dimension_job_id, event_type_id
+from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.values.text import parse_optional, parse_text
+from app.store.codecs.jobs import DimensionsOrder
 
 EVENT_TYPES_TTL_SECONDS = 1.0
 """How long cached event types are valid. This process sees its own change at once, others within this time.
@@ -85,8 +88,9 @@ async def define_event_type(
     )
 
     def define(before: EventType | None, types: EventTypes) -> EventType:
+        after = requested.following(before)
         if before is not None and not before.archived:
-            if not before.has_same_content(requested):
+            if not before.has_same_content(after):
                 raise Conflict("This type is defined; change it with updateEventType.", "key", code=Code.TAKEN)
             return before
         if before is not None and before.category is not requested.category:
@@ -98,7 +102,7 @@ async def define_event_type(
                 "make an archived one live again."
             )
             raise LimitExceeded(message, "key")
-        return requested
+        return after
 
     return await _store_change(ctx, "defineEventType", name, define)
 
@@ -127,7 +131,8 @@ async def update_event_type(
             raise NotFound("event type", "key")
         if found.archived:
             raise Conflict("This type is archived; make it live again with defineEventType.", "key")
-        return replace(found, **changes, created_at=found.created_at or now)  # type: ignore[arg-type]
+        after = replace(found, **changes, created_at=found.created_at or now)  # type: ignore[arg-type]
+        return after.following(found)
 
     return await _store_change(ctx, "updateEventType", name, update)
 
@@ -181,7 +186,7 @@ async def _store_change(
 ) -> EventType:
     """Store and return the definition after `change(before, all types)`.
 
-    After a concurrent change of the types, `change` is called again.
+    After a concurrent change of the types, `change` is called again. If the type has a new dimension, a job prepares it.
     """
     is_audited = False
     for _ in range(MAX_ATTEMPTS):
@@ -190,7 +195,10 @@ async def _store_change(
         after = change(before, types)
         current = before or types.get(key)
         if current is not None and current.has_same_content(after):
+            await _prepare_dimensions(ctx, current)
             return current
+        if after.has_more_dimensions(current) and await ctx.workspace.jobs.count_open() >= MAX_OPEN_JOBS:
+            raise too_many_jobs("attributes")
         if not after.archived:
             types.check_room(after)
         if not is_audited:
@@ -199,14 +207,37 @@ async def _store_change(
         after = _next_version(after, current, await ctx.now())
         if await ctx.workspace.event_types.put(after, types.revision + 1, before):
             await latest_event_types(ctx)
+            await _prepare_dimensions(ctx, after)
             return after
     raise Unavailable("store")
 
 
 def _next_version(after: EventType, before: EventType | None, now: datetime) -> EventType:
-    if before is None:
-        return after
-    return replace(after, version=before.version + 1, created_at=before.created_at or now, updated_at=now)
+    version = 1 if before is None else before.version + 1
+    is_marked = after.has_more_dimensions(before)
+    last_marked = version if is_marked else None if before is None else before.dimensions_version
+    after = replace(after, version=version, dimensions_version=last_marked)
+    return after if before is None else replace(after, created_at=before.created_at or now, updated_at=now)
+
+
+async def _prepare_dimensions(ctx: Context, current: EventType) -> None:
+    """Create the job that prepares the dimensions that a version added. Safe to repeat: each version has one job.
+
+    A call that crashed before it is repeated by the client, and then finds the version stored.
+    """
+    if current.dimensions_version != current.version:
+        return
+    job = Job(
+        id=dimension_job_id(current.id, current.version),
+        kind=JobKind.PREPARE_DIMENSIONS,
+        status=JobStatus.QUEUED,
+        tally=Tally(),
+        total=0,
+        created_at=await SystemClock().now(),
+    )
+    if not await ctx.workspace.jobs.insert(job, DimensionsOrder(current.key), ctx.actor.key_id, None):
+        raise too_many_jobs("attributes")
+    ctx.resources.bus.wake("jobs", job.id)
 
 
 async def latest_event_types(ctx: Context) -> EventTypes:

@@ -9,6 +9,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.rollups.plans import PeriodPlan, plan_period
 from app.domain.rollups.selections import Plan, Reading, Selection
 from app.domain.values.instants import format_instant, from_ms
+from app.store.workspace.rollups import TooManyEvents
 
 from .freshness import look_for_missing
 from .sealed import MAX_EVENTS, SealedRows, read_sealed
@@ -17,12 +18,13 @@ BY_SECONDS = "In this period, the clocks of the time zone differ from UTC by no 
 NOT_MARKED = "The upgrade has not prepared rollups for all stored events yet."
 TOO_MANY_DIRTY = f"More than {MAX_EVENTS:,} events of the period are in hours that are not sealed yet."
 WAITING = "Events of the period wait for a decision, or their passes are parked."
+TOO_MANY_VALUES = "More than 50,000 events whose values are asked for are in no rollup yet."
 UNSTABLE = "The rollups of the period changed each time while they were read."
 """Reasons why a period is read from events. They are shown to developers."""
 
 
 async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, strong: bool = False) -> Reading:
-    """Return the rows of a selection. `zone` is the time zone of its cells.
+    """Return the rows of a selection without a dimension. `zone` is the time zone of its cells.
 
     The rows hold every event recorded before the call, pending ones included, apart from events that wait for a decision
     and those of parked passes. `freshness` counts what is left out. If more than 50,000 events are in hours that are not
@@ -56,9 +58,12 @@ async def read_whole(ctx: Context, selection: Selection, zone: ZoneInfo) -> Seal
     planned = await _plan(ctx, selection, zone)
     if isinstance(planned, str):
         return planned
-    sealed = await read_sealed(ctx, planned)
+    try:
+        sealed = await read_sealed(ctx, planned)
+    except TooManyEvents:
+        return TOO_MANY_VALUES
     if sealed.left_out_ms is not None:
-        return TOO_MANY_DIRTY
+        return TOO_MANY_VALUES if selection.dimension is not None else TOO_MANY_DIRTY
     if sealed.waiting.number:
         return WAITING
     return sealed if sealed.is_stable else UNSTABLE

@@ -129,7 +129,10 @@ async def _look(ctx: Context, plan: PeriodPlan) -> _Look:
     starts = {each.start_ms for each in of_months} | {each.around(Level.MONTH).start_ms for each in dirty}
     by_month = choose(shorter, Level.MONTH, shorter.months(starts), of_months, dirty)
     by_day = choose(shorter, Level.DAY, by_month.inside, await heads.heads(by_month.inside), dirty_hours)
-    by_hour = choose_hours(by_day.inside, await heads.heads(by_day.inside), dirty_hours)
+    by_hour = choose_hours(shorter, by_day.inside, await heads.heads(by_day.inside), dirty_hours)
+    unsealed = [hour for hour in by_hour.dirty if hour not in dirty_hours]
+    if unsealed and plan.selection.dimension is not None:
+        bound_ms = min(bound_ms, await _fit_without_dimension(ctx, shorter, [*unsealed, *read]))
     choice = Choice(
         {**by_month.contents, **by_day.contents, **by_hour.contents},
         by_month.absent | by_day.absent | by_hour.absent,
@@ -156,6 +159,24 @@ async def _fit(ctx: Context, plan: PeriodPlan, dirty: Iterable[Period]) -> tuple
             break
     await charge(MAX_EVENTS - remaining)
     return read, bound_ms
+
+
+async def _fit_without_dimension(ctx: Context, plan: PeriodPlan, hours: Sequence[Period]) -> int:
+    """Return the instant from which hours do not fit into the bounds whose contents may not hold the plan's dimension.
+
+    Unlike dirty hours, they are not joined: the hours between them are read from contents.
+    """
+    spans = runs_of(hours)
+    if len(spans) > MAX_SPANS:
+        return spans[0][0]
+    number = 0
+    for span in spans:
+        counts = await ctx.workspace.rollups.count_by_hour(plan.selection, plan.clip(span), MAX_EVENTS + 1)
+        number += sum(counts.values())
+        if number > MAX_EVENTS:
+            return span[0]
+    await charge(number)
+    return plan.high_ms
 
 
 async def _is_unchanged(ctx: Context, look: _Look) -> bool:

@@ -17,6 +17,8 @@ MAX_ATTRIBUTES = 100
 MAX_ALLOWED_VALUES = 200
 MAX_ALLOWED_IN_ALL = 1_000
 MAX_DESCRIPTION = 500
+MAX_MARKED = 3
+"""Attributes of one event type that are dimensions."""
 MAX_REPORTED = 20
 """Problems that are reported for the metadata of one event."""
 MAX_EXAMINED = 5_000
@@ -41,12 +43,17 @@ class AttributeType(StrEnum):
     LIST = "LIST"
 
 
+DIMENSION_TYPES = frozenset({AttributeType.TEXT, AttributeType.NUMBER, AttributeType.ENUM})
+"""Types of the attributes that may be dimensions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """Value in the metadata of an event. `name` is its dotted path.
 
     With `list`, the value is a list of values of `type`. A path goes through every object of a list: "items.sku" is the
-    `sku` of each of the `items`.
+    `sku` of each of the `items`. Rollups keep totals by the values of a `dimension`, unless it is `overflowing`: it has
+    had too many values in one period.
     """
 
     name: str
@@ -55,6 +62,8 @@ class Attribute:
     list: bool = False
     description: str | None = None
     allowed_values: tuple[str, ...] = ()
+    dimension: bool = False
+    overflowing: bool = False
     steps: tuple[str, ...] = field(init=False, repr=False, compare=False)
     allowed: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -96,7 +105,7 @@ def find_violations(
 
 
 def parse_attributes(raw: Sequence[Mapping[str, object]], *field: str) -> tuple[Attribute, ...]:
-    """Return the attributes from {name, type, required, list, description, allowedValues}, at most 100.
+    """Return the attributes from {name, type, required, list, description, allowedValues, dimension}, at most 100.
 
     Raises Refused with the path of each invalid part, and LimitExceeded for too many attributes.
     """
@@ -123,6 +132,9 @@ def parse_attributes(raw: Sequence[Mapping[str, object]], *field: str) -> tuple[
     if sum(len(attribute.allowed_values) for attribute in found.values()) > MAX_ALLOWED_IN_ALL:
         message = f"The attributes of a type have at most {MAX_ALLOWED_IN_ALL} allowed values together; remove some."
         problems.append(Problem(Code.LIMIT, message, field))
+    if sum(attribute.dimension for attribute in found.values()) > MAX_MARKED:
+        message = f"At most {MAX_MARKED} attributes of a type are dimensions; take the mark from some."
+        problems.append(Problem(Code.LIMIT, message, field))
     refuse_if(problems)
     return tuple(found.values())
 
@@ -140,13 +152,18 @@ def _parse_attribute(raw: Mapping[str, object], *field: str) -> Attribute:
     kind = AttributeType.__members__.get(str(raw.get("type")))
     if kind is None:
         raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(AttributeType)}.", *field, "type")
+    is_list, is_dimension = bool(raw.get("list")), bool(raw.get("dimension"))
+    if is_dimension and (is_list or kind not in DIMENSION_TYPES):
+        message = "Only a TEXT, a NUMBER or an ENUM that is no list is a dimension; leave out the mark."
+        raise InvalidInput(Code.UNSUPPORTED, message, *field, "dimension")
     return Attribute(
         name,
         kind,
         bool(raw.get("required")),
-        list=bool(raw.get("list")),
+        list=is_list,
         description=parse_optional(raw.get("description"), *field, "description", max_length=MAX_DESCRIPTION),
         allowed_values=_parse_allowed_values(raw.get("allowedValues"), kind, *field, "allowedValues"),
+        dimension=is_dimension,
     )
 
 

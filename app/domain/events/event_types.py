@@ -75,7 +75,11 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """Definition of an event type in one workspace, in its latest `version`. Built-in types begin at version 1."""
+    """Definition of an event type in one workspace, in its latest `version`. Built-in types begin at version 1.
+
+    `dimensions_version` is the version in which an attribute became a dimension last. Hours of the type that were sealed
+    before have no totals by its values.
+    """
 
     id: str
     key: str
@@ -87,6 +91,12 @@ class EventType:
     archived: bool = False
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    dimensions_version: int | None = None
+
+    @property
+    def dimensions(self) -> tuple[Attribute, ...]:
+        """The attributes of whose values rollups have totals."""
+        return tuple(each for each in self.attributes if each.dimension and not each.overflowing)
 
     @property
     def size(self) -> int:
@@ -106,6 +116,22 @@ class EventType:
         return (self.label, self.category, self.description, self.attributes, self.archived) == (
             other.label, other.category, other.description, other.attributes, other.archived,
         )  # fmt: skip
+
+    def following(self, before: EventType | None) -> EventType:
+        """Return this definition as it follows another one: a dimension that overflows does so until it loses its mark."""
+        overflowing = {
+            each.name for each in (before.attributes if before else ()) if each.dimension and each.overflowing
+        }
+        attributes = tuple(
+            replace(each, overflowing=True) if each.dimension and each.name in overflowing else each
+            for each in self.attributes
+        )
+        return replace(self, attributes=attributes)
+
+    def has_more_dimensions(self, before: EventType | None) -> bool:
+        """Return whether rollups have no totals yet by the values of a dimension, if they were sealed under `before`."""
+        sealed = {each.name for each in (before.dimensions if before else ())}
+        return any(each.name not in sealed for each in self.dimensions)
 
 
 def built_in_type(workspace_id: str, key: str) -> EventType:

@@ -21,14 +21,16 @@ from app.domain.state.aggregations import (
     GroupBy,
     Key,
 )
+from app.domain.values.conditions import Condition, Operator
 from app.domain.values.decimals import ZERO, add_exactly, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 
+from .dimensions import Dimension, dimension_of, is_dimension
 from .rows import CountedRow
 from .selections import Cells, Selection
 
 _FIELDS = frozenset({None, AMOUNT, POINTS})
-_ANSWERED = frozenset({"types", "categories", "sources", "currency", "occurred_after", "occurred_before"})
+_ANSWERED = frozenset({"types", "categories", "sources", "currency", "occurred_after", "occurred_before", "metadata"})
 _UNANSWERED = [field.name for field in fields(EventQuery) if field.name not in _ANSWERED]
 """Parts of a query that rows say nothing about."""
 _DIMENSIONS = frozenset({GroupBy.TYPE, GroupBy.CATEGORY, GroupBy.SOURCE, GroupBy.CURRENCY, *PERIODS, *CLOCK})
@@ -37,22 +39,36 @@ _DIMENSIONS = frozenset({GroupBy.TYPE, GroupBy.CATEGORY, GroupBy.SOURCE, GroupBy
 def selection_of(query: EventQuery, aggregation: Aggregation) -> Selection | None:
     """Return the selection of rows that answers an aggregation of events; None if rows do not say enough.
 
-    Rows name no passes and hold no metadata.
+    Rows name no passes. Of the metadata, they hold the values of one attribute of one type, if it is a dimension: the
+    caller checks that. They do not hold these values by source.
     """
     has_more = any(getattr(query, name) not in (None, (), []) for name in _UNANSWERED)
     is_counted = aggregation.function is not Function.COUNT_PASSES and aggregation.field in _FIELDS
-    if has_more or aggregation.reads_metadata or not is_counted or not _DIMENSIONS.issuperset(aggregation.group_by):
+    if has_more or not is_counted or not _DIMENSIONS.issuperset(aggregation.group_by):
         return None
+    types, dimension = aggregation.types_of(query.types), None
+    paths = [*aggregation.metadata_by, *(".".join(each.steps) for each in query.metadata)]
+    if paths:
+        names_sources = bool(query.sources) or GroupBy.SOURCE in aggregation.group_by
+        if len(paths) > 1 or len(types) != 1 or names_sources or not all(map(_names_values, query.metadata)):
+            return None
+        dimension = Dimension(types[0], paths[0])
     return Selection(
         to_ms(query.occurred_after or EARLIEST),
         to_ms(query.occurred_before or LATEST),
-        types=aggregation.types_of(query.types),
+        types=types,
         categories=query.categories,
         sources=query.sources,
         currency=query.currency,
         cells=_cells_of(aggregation),
         week_start=aggregation.week_start,
+        dimension=dimension,
+        values=query.metadata[0] if query.metadata else None,
     )
+
+
+def _names_values(condition: Condition) -> bool:
+    return condition.operator in (Operator.EQ, Operator.IN)
 
 
 def groups_of(aggregation: Aggregation, selection: Selection, rows: Iterable[CountedRow]) -> list[Group]:
@@ -64,7 +80,8 @@ def groups_of(aggregation: Aggregation, selection: Selection, rows: Iterable[Cou
         number = _count_of(aggregation, row)
         if not number or (row.key.made and not with_made):
             continue
-        key = tuple(_coordinate(aggregation, by, row) for by in aggregation.group_by)
+        values_by = (row.key.value,) if aggregation.metadata_by else ()
+        key = (*(_coordinate(aggregation, by, row) for by in aggregation.group_by), *values_by)
         value = _value_of(aggregation, row)
         values[key] = _join(aggregation.function, values[key], value) if key in values else value
         counts[key] = counts.get(key, 0) + number
@@ -96,7 +113,7 @@ def _value_of(aggregation: Aggregation, row: CountedRow) -> Decimal:
         case Function.MAX:
             found = totals.points_max if of_points else totals.max
         case Function.SUM if not of_points:
-            found = signed(row.type, totals.sum, gross=aggregation.gross)
+            found = signed(_type_of(row), totals.sum, gross=aggregation.gross)
         case _:
             found = totals.points_sum if of_points else totals.sum
     return ZERO if found is None else found
@@ -114,10 +131,14 @@ def _result(function: Function, value: Decimal, count: int) -> Decimal:
     return average(value, count) if function is Function.AVG else value
 
 
+def _type_of(row: CountedRow) -> str:
+    return dimension_of(row.type).type if is_dimension(row.type) else row.type
+
+
 def _coordinate(aggregation: Aggregation, by: GroupBy, row: CountedRow) -> str | datetime | None:
     match by:
         case GroupBy.TYPE:
-            return row.type
+            return _type_of(row)
         case GroupBy.CATEGORY:
             return row.key.category.value
         case GroupBy.SOURCE:

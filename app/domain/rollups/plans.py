@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from app.domain.values.periods import add_periods, period_days
 from app.domain.values.zones import days_of
 
+from .dimensions import holds
 from .levels import Level
 from .rows import HOUR_MS, QUARTER_HOUR_MS
 from .selections import CALENDAR, Cells, Selection
@@ -50,12 +51,19 @@ class Period(NamedTuple):
 class Head(NamedTuple):
     """What the head of a period says: its mark, the token of its content, and the types that the content holds.
 
-    `types` has the number of documents that hold each type. A head without a token was never sealed.
+    `types` has the number of documents that hold each type, and `dimensions` that for the kind of each dimension. A head
+    without a token was never sealed.
     """
 
     dirty: int | None = None
     token: int | None = None
     types: tuple[tuple[str, int], ...] = ()
+    dimensions: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        """The number of documents that hold each kind of rows: each type, and each dimension."""
+        return (*self.types, *self.dimensions)
 
     @property
     def is_clean(self) -> bool:
@@ -75,6 +83,21 @@ class PeriodPlan:
     low_ms: int
     high_ms: int
     edges: tuple[Span, ...]
+
+    def can_use(self, head: Head) -> bool:
+        """Return whether the content that a head names has the rows of the plan, if nothing in the period is dirty."""
+        dimension = self.selection.dimension
+        return head.is_clean and (
+            dimension is None
+            or holds(dimension, [kind for kind, _ in head.types], [kind for kind, _ in head.dimensions])
+        )
+
+    def documents(self, head: Head) -> list[tuple[str, int]]:
+        """Return the kinds of rows that the plan reads of a content, each with the number of its documents."""
+        dimension, types = self.selection.dimension, self.selection.types
+        if dimension is not None:
+            return [part for part in head.dimensions if part[0] == dimension.kind]
+        return [part for part in head.types if not types or part[0] in types]
 
     @property
     def months_around(self) -> Span:
@@ -244,7 +267,7 @@ def choose(
         head = heads.get(period)
         if head is None and period not in unsound:
             absent.add(period)
-        elif head is None or not head.is_clean or period in unsound:
+        elif head is None or not plan.can_use(head) or period in unsound:
             inside += plan.parts(period, shorter)
         elif level is Level.DAY:
             contents[period] = head
@@ -256,13 +279,18 @@ def choose(
     return Expansion(contents, frozenset(absent), tuple(inside))
 
 
-def choose_hours(hours: Collection[Period], heads: Mapping[Period, Head], dirty: Collection[Period]) -> Choice:
-    """Choose among hours. A head that turned dirty after the dirty hours were listed makes the hour dirty, too."""
+def choose_hours(
+    plan: PeriodPlan, hours: Collection[Period], heads: Mapping[Period, Head], dirty: Collection[Period]
+) -> Choice:
+    """Choose among hours. A head that turned dirty after the dirty hours were listed makes the hour dirty, too.
+
+    So does a content without the dimension of the plan: the events of the hour are read.
+    """
     unsound = set(dirty)
     contents, absent, to_read = {}, set(), []
     for hour in hours:
         head = heads.get(hour)
-        if hour in unsound or (head is not None and not head.is_clean):
+        if hour in unsound or (head is not None and not plan.can_use(head)):
             to_read.append(hour)
         elif head is None:
             absent.add(hour)

@@ -9,8 +9,11 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from app.domain.events.events import Category
+from app.domain.state.metadata_values import value_of
+from app.domain.values.conditions import Condition
 from app.domain.values.periods import PeriodUnit
 
+from .dimensions import Dimension
 from .rows import CountedRow
 
 
@@ -43,7 +46,8 @@ class Selection:
 
     An empty list, and None, matches every event. Events that walks made are selected, too: their rows are marked as made,
     and each question decides whether it counts them. `week_start` is the weekday on which the cells of weeks begin, from
-    0 (Monday) to 6 (Sunday).
+    0 (Monday) to 6 (Sunday). With a `dimension`, the rows are those of the dimension, and `types` is its type. If `values`
+    is given, too, only rows whose value meets this condition are selected.
     """
 
     from_ms: int
@@ -54,14 +58,26 @@ class Selection:
     currency: str | None = None
     cells: Cells = Cells.TOTAL
     week_start: int = 0
+    dimension: Dimension | None = None
+    values: Condition | None = None
 
     def selects(self, row: CountedRow) -> bool:
         """Return whether the events of a row meet the conditions, apart from when they occurred."""
+        if self.dimension is not None:
+            return self._selects_value(row)
         return (
             (not self.types or row.type in self.types)
             and (not self.categories or row.key.category in self.categories)
             and (not self.sources or row.key.source in self.sources)
             and self.currency in (None, row.key.currency)
+        )
+
+    def _selects_value(self, row: CountedRow) -> bool:
+        values = [] if row.key.value is None else [value_of(row.key.value)]
+        return (
+            (not self.categories or row.key.category in self.categories)
+            and self.currency in (None, row.key.currency)
+            and (self.values is None or self.values.matches_values(values))
         )
 
 

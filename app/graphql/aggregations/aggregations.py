@@ -106,7 +106,8 @@ async def aggregate_events(
 
     The answer is exact and includes every event recorded before the query. It is computed from rollups where these hold
     what the question asks for. Otherwise its time grows with the number of matching events: so it does with `passId`,
-    `metadata`, groups by `PASS`, `COUNT_PASSES` and sums of metadata.
+    groups by `PASS`, `COUNT_PASSES` and sums of metadata. So it does with `metadata` and `groupByMetadata`, unless they name
+    one dimension of the one type in `types`: in one condition `EQ` or `IN`, or as the one path.
     """
     context = info.context
     await await_consistency(info, input.consistency, input.token, "input", reads_events=True)

@@ -138,7 +138,8 @@ class AggregateInput:
         default=None,
         description="Paths of the metadata to group by, for example `store.city`: at most 3 dimensions with those of "
         "`groupBy`. An event counts in the group of each different value at the path; without a value, in the group "
-        f"whose value is null. At most {MAX_EVENTS_READ:,} events may match.",
+        f"whose value is null. At most {MAX_EVENTS_READ:,} events may match, unless rollups give the answer: with one path, "
+        "which is a dimension of the one type in `types`, and without `sources`, `SOURCE` and `metadata`.",
     )
     having: AggregateHaving | None = strawberry.field(
         default=None,

@@ -84,7 +84,13 @@ class Question:
         self, context: RequestContext, query: EventQuery, aggregation: Aggregation, ranking: Ranking
     ) -> list[Group]:
         store = context.workspace.aggregations
-        if aggregation.reads_metadata:
+        found, plan = await aggregate_from_rollups(context.commands, query, aggregation)
+        note_plan(context, "aggregateEvents", plan)
+        # The store computes no averages, so it cannot choose groups by them.
+        is_cut = not aggregation.reads_metadata and ranking.by_value and aggregation.function is not Function.AVG
+        if found is not None:
+            groups = ranking.rank(found)
+        elif aggregation.reads_metadata:
             events = await store.read_counted(query, aggregation, MAX_EVENTS_READ + 1)
             if len(events) > MAX_EVENTS_READ:
                 what = "have this field" if aggregation.field is not None else "match"
@@ -92,17 +98,9 @@ class Question:
                 raise InvalidInput(
                     Code.LIMIT, advice, "input", "groupByMetadata" if aggregation.metadata_by else "field"
                 )
-            groups, is_cut = aggregate_groups(aggregation, events), False
+            groups = aggregate_groups(aggregation, events)
         else:
-            # The store computes no averages, so it cannot choose groups by them.
-            is_cut = ranking.by_value and aggregation.function is not Function.AVG
-            found, plan = await aggregate_from_rollups(context.commands, query, aggregation)
-            note_plan(context, "aggregateEvents", plan)
-            groups = (
-                await store.groups(query, aggregation, MAX_GROUPS + 1, ranking)
-                if found is None
-                else ranking.rank(found)
-            )
+            groups = await store.groups(query, aggregation, MAX_GROUPS + 1, ranking)
         if len(groups) > MAX_GROUPS and not is_cut:
             can_cut = not aggregation.reads_metadata and aggregation.function is not Function.AVG
             advice = "Select a shorter time or fewer dimensions" + (", or order by VALUE." if can_cut else ".")

@@ -10,6 +10,8 @@ import strawberry
 from app.commands.events import event_types as commands
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
+from app.domain.events.event_types import EventType
+from app.domain.rollups.dimensions import MAX_VALUES
 from app.graphql.context import Info
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.payloads import UserError, user_errors
@@ -40,6 +42,12 @@ class EventAttributeInput:
         default=None,
         description="Texts that an ENUM allows: 1 to 200, and at most 1,000 over all attributes of the type. Only for "
         "ENUM.",
+    )
+    dimension: bool = strawberry.field(
+        default=False,
+        description="Whether rollups keep totals by the values, so that `aggregateEvents` groups and filters by them at "
+        "the cost of rollups. Only for a TEXT, a NUMBER or an ENUM that is no list; at most 3 attributes of a type. "
+        "Default: false.",
     )
 
 
@@ -100,6 +108,10 @@ class EventDefinitionPayload:
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Problems with the input; empty if the call succeeded."
     )
+    warnings: list[str] = strawberry.field(
+        default_factory=list,
+        description="Dimensions of the type that overflow, each with advice. Empty if none does.",
+    )
 
 
 async def define_event_type(
@@ -123,7 +135,7 @@ async def define_event_type(
         )
     except Refused as refused:
         return EventDefinitionPayload(user_errors=user_errors(refused.problems))
-    return EventDefinitionPayload(event_definition=definition_of(defined))
+    return EventDefinitionPayload(event_definition=definition_of(defined), warnings=_warnings_of(defined))
 
 
 async def update_event_type(
@@ -132,7 +144,8 @@ async def update_event_type(
     """Change an event type, which may be built in. Needs the scope `admin`.
 
     The change makes the next version of the definition. Events recorded before are not checked again. An archived type
-    cannot be changed. Safe to repeat: a call that changes nothing makes no version.
+    cannot be changed. If an attribute becomes a dimension, a job of the kind `PREPARE_DIMENSIONS` lets the rollups of
+    earlier events be computed again. Safe to repeat: a call that changes nothing makes no version.
     """
     info.context.actor.require(ADMIN)
     attributes = None if input.attributes is None else _to_mappings(input.attributes)
@@ -142,7 +155,7 @@ async def update_event_type(
         )
     except Refused as refused:
         return EventDefinitionPayload(user_errors=user_errors(refused.problems))
-    return EventDefinitionPayload(event_definition=definition_of(changed))
+    return EventDefinitionPayload(event_definition=definition_of(changed), warnings=_warnings_of(changed))
 
 
 async def archive_event_type(
@@ -161,6 +174,15 @@ async def archive_event_type(
     return EventDefinitionPayload(event_definition=definition_of(archived))
 
 
+def _warnings_of(event_type: EventType) -> list[str]:
+    return [
+        f"The dimension '{attribute.name}' overflows: it has had more than {MAX_VALUES:,} values within a month. Questions "
+        "about it read the events. Take the mark from the attribute, or put values together and mark it again."
+        for attribute in event_type.attributes
+        if attribute.overflowing
+    ]
+
+
 def _to_mappings(inputs: list[EventAttributeInput]) -> list[Mapping[str, object]]:
     return [
         {
@@ -170,6 +192,7 @@ def _to_mappings(inputs: list[EventAttributeInput]) -> list[Mapping[str, object]
             "list": attribute.is_list,
             "description": attribute.description,
             "allowedValues": attribute.allowed_values,
+            "dimension": attribute.dimension,
         }
         for attribute in inputs
     ]

@@ -60,6 +60,23 @@ describe_enum(
 )
 
 
+class EventDimensionStatus(StrEnum):
+    """Whether rollups keep totals by the values of a dimension."""
+
+    ACTIVE = "ACTIVE"
+    OVERFLOWING = "OVERFLOWING"
+
+
+describe_enum(
+    EventDimensionStatus,
+    "EventDimensionStatus",
+    {
+        "ACTIVE": "Rollups keep totals by its values.",
+        "OVERFLOWING": "It has had more than 1,000 values within a month. Questions about it read the events.",
+    },
+)
+
+
 @strawberry.type
 class EventAttribute:
     """Value that the metadata of events of a type may hold or must hold."""
@@ -73,6 +90,9 @@ class EventAttribute:
     is_list: bool = strawberry.field(name="list", description="Whether the value is a list of values of the type.")
     description: str | None = strawberry.field(description="Meaning of the value, for people. Null if none was given.")
     allowed_values: list[str] = strawberry.field(description="Texts that an ENUM allows. Empty for other types.")
+    dimension: EventDimensionStatus | None = strawberry.field(
+        description="Whether rollups keep totals by the values. Null if the attribute is not marked as a dimension."
+    )
 
 
 @strawberry.type
@@ -118,6 +138,7 @@ def definition_of(event_type: event_types.EventType) -> EventDefinition:
                 is_list=attribute.list,
                 description=attribute.description,
                 allowed_values=[*attribute.allowed_values],
+                dimension=_dimension_status(attribute),
             )
             for attribute in event_type.attributes
         ],
@@ -127,6 +148,12 @@ def definition_of(event_type: event_types.EventType) -> EventDefinition:
         created_at=event_type.created_at,
         updated_at=event_type.updated_at,
     )
+
+
+def _dimension_status(attribute: attributes.Attribute) -> EventDimensionStatus | None:
+    if not attribute.dimension:
+        return None
+    return EventDimensionStatus.OVERFLOWING if attribute.overflowing else EventDimensionStatus.ACTIVE
 
 
 @fetcher("EventDefinition")

@@ -43,6 +43,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `BROADCAST`: the number of `messages` queued.
 - `PREVIEW_SEGMENT`: the figures of `previewSegment`.
 - `VERIFY_PROJECTION`: the figures of `verifyProjection`.
+- `PREPARE_DIMENSIONS`: the number of `hours` whose rollups are computed again.
 
 Every result also has the list `warnings`."""
 """The description of the field `result`, as Markdown."""

@@ -200,6 +200,8 @@ describe_enum(
         "BROADCAST": "Queues a message to each member of a segment. Started by `broadcastMessage`.",
         "PREVIEW_SEGMENT": "Computes who would be in a segment, and changes nothing. Started by `previewSegment`.",
         "VERIFY_PROJECTION": "Compares what is stored with the events. Started by `verifyProjection`.",
+        "PREPARE_DIMENSIONS": "Lets rollups be computed again that have no totals by a new dimension. Started by "
+        "`defineEventType` and `updateEventType`.",
     },
 )
 describe_enum(

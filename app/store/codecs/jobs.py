@@ -108,6 +108,13 @@ class BroadcastOrder:
         return replace(self, at_ms=other.at_ms) == other
 
 
+@dataclass(frozen=True, slots=True)
+class DimensionsOrder:
+    """Event type whose hours are sealed again, because an attribute of it became a dimension."""
+
+    event_type: str
+
+
 Order = (
     BroadcastOrder
     | ConversionOrder
@@ -120,6 +127,7 @@ Order = (
     | MemberImportOrder
     | PreviewOrder
     | VerificationOrder
+    | DimensionsOrder
 )
 """What a job does, by its kind."""
 
@@ -156,6 +164,8 @@ def order_to_doc(order: Order) -> Doc:
     if isinstance(order, ConversionOrder):
         period = {"after": order.after, "before": order.before}
         return {"rule": order.rule_id, "types": list(order.types), "within": order.within_ms, **period}
+    if isinstance(order, DimensionsOrder):
+        return {"type": order.event_type}
     if isinstance(order, InclusionOrder):
         return {"rule": order.rule_id}
     if isinstance(order, VerificationOrder):
@@ -229,6 +239,8 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
                 None if doc["passes"] is None else tuple(doc["passes"]),
                 None if doc["rollups"] is None else (doc["rollups"][0], doc["rollups"][1]),
             )
+        case JobKind.PREPARE_DIMENSIONS:
+            return DimensionsOrder(doc["type"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

@@ -19,10 +19,12 @@ from bson import Binary
 
 from app.domain.events.events import CHECKOUT_DIFFERENCES, RULE_CHANNEL, Category
 from app.domain.rollups.building import Content
+from app.domain.rollups.dimensions import is_dimension
 from app.domain.rollups.levels import Level
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, totals_from
 from app.domain.values.decimals import WIDE, ZERO
 from app.domain.values.instants import to_ms
+from app.domain.values.paths import Steps
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.queries import Doc
 
@@ -57,7 +59,16 @@ def token_of_content(content_id: str) -> str:
 
 def parts_of(content: Content) -> list[tuple[str, int]]:
     """Return the event types of a content with the number of documents that hold each, as a head stores them."""
-    return [(event_type, -(-len(content[event_type]) // ROWS_PER_PART)) for event_type in sorted(content)]
+    return [part for part in _kinds_of(content) if not is_dimension(part[0])]
+
+
+def dimension_parts_of(content: Content) -> list[tuple[str, int]]:
+    """Return the kinds of the dimensions of a content with the number of documents that hold each."""
+    return [part for part in _kinds_of(content) if is_dimension(part[0])]
+
+
+def _kinds_of(content: Content) -> list[tuple[str, int]]:
+    return [(kind, -(-len(content[kind]) // ROWS_PER_PART)) for kind in sorted(content)]
 
 
 def content_to_docs(content: Content, workspace_id: str, level: Level, start_ms: int, *, token: int) -> list[Doc]:
@@ -99,6 +110,14 @@ ROW_FIELDS = {
     "outcome.status": 1,
 }
 """Fields of an event that say which row it counts in, and whether it counts."""
+
+
+def metadata_fields(paths: Iterable[Steps]) -> Doc:
+    """Return the fields of an event that have the values at paths of the metadata.
+
+    Only the first step is a field: a later one may go through a list, or name an element of it.
+    """
+    return {f"metadata.{steps[0]}": 1 for steps in paths}
 
 
 def row_from_doc(doc: Mapping[str, Any]) -> CountedRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pymongo import UpdateOne
 
@@ -20,6 +21,14 @@ LONGEST_SPAN_MS = 366 * DAY_MS
 """Longest period that one read covers."""
 _GROWTH = 4
 _PASSES_READ = 1_000
+
+
+class HoursFound(NamedTuple):
+    """Hours with events in a part of time, the instant at which the part ends, and how long the next part may be."""
+
+    hours: list[int]
+    until_ms: int
+    span_ms: int
 
 
 class RollupMarking(ErrorTranslating):
@@ -41,31 +50,44 @@ class RollupMarking(ErrorTranslating):
         Index: {workspace, occurred_at, _id}.
         """
         marked = 0
-        first = await self._end_of_range(workspace_id, low_ms, high_ms, 1)
-        last = await self._end_of_range(workspace_id, low_ms, high_ms, -1)
+        where = {"workspace": workspace_id}
+        first = await self._end_of_range(where, low_ms, high_ms, 1)
+        last = await self._end_of_range(where, low_ms, high_ms, -1)
         if first is None or last is None:
             return 0
         at_ms, span_ms = Level.HOUR.start_ms(first), DAY_MS
         while at_ms <= last:
             until_ms = Level.HOUR.start_ms(at_ms + span_ms)
-            hours, events = await self._hours_between(workspace_id, max(at_ms, low_ms), min(until_ms, high_ms))
+            hours, events = await self._hours_between(where, max(at_ms, low_ms), min(until_ms, high_ms))
             keys = [HeadKey(workspace_id, Level.HOUR, hour) for hour in hours]
             await mark_heads(self._db, keys, self._in_chunk, is_sharded=self._is_sharded)
             marked += len(keys)
             report(marked)
-            fitting_ms = span_ms * EVENTS_PER_READ // events if events else LONGEST_SPAN_MS
-            at_ms, span_ms = until_ms, max(DAY_MS, min(fitting_ms, _GROWTH * span_ms, LONGEST_SPAN_MS))
+            at_ms, span_ms = until_ms, _next_span(span_ms, events)
         return marked
 
-    async def _end_of_range(self, workspace_id: str, low_ms: int, high_ms: int, direction: int) -> int | None:
-        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
+    async def find_hours(self, workspace_id: str, event_type: str, low_ms: int, span_ms: int) -> HoursFound | None:
+        """Return the hours of the first events of a type from an instant on, in about `span_ms`; None if there are none.
+
+        Index: {workspace, type, occurred_at, _id}.
+        """
+        where = {"workspace": workspace_id, "type": event_type}
+        first = await self._end_of_range(where, low_ms, to_ms(LATEST), 1)
+        if first is None:
+            return None
+        until_ms = Level.HOUR.start_ms(first) + span_ms
+        hours, events = await self._hours_between(where, first, until_ms)
+        return HoursFound(hours, until_ms, _next_span(span_ms, events))
+
+    async def _end_of_range(self, owner: Doc, low_ms: int, high_ms: int, direction: int) -> int | None:
+        where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
         cursor = self._db["events"].find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1)
         docs = await cursor.to_list(None)
         return to_ms(docs[0]["occurred_at"]) if docs else None
 
-    async def _hours_between(self, workspace_id: str, low_ms: int, high_ms: int) -> tuple[list[int], int]:
+    async def _hours_between(self, owner: Doc, low_ms: int, high_ms: int) -> tuple[list[int], int]:
         """Return the hours with events in [low_ms, high_ms), and the number of these events."""
-        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
+        where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
         hour = {"$dateTrunc": {"date": "$occurred_at", "unit": "hour"}}
         stages: list[Doc] = [{"$match": where}, {"$group": {"_id": hour, "n": {"$sum": 1}}}]
         docs = await self._db["events"].aggregate(stages).to_list(None)
@@ -99,3 +121,9 @@ class RollupMarking(ErrorTranslating):
             await self._db["workspaces"].find({"marked": {"$exists": False}}, {"_id": 1}).sort("_id", 1).to_list(None)
         )
         return [doc["_id"] for doc in docs]
+
+
+def _next_span(span_ms: int, events: int) -> int:
+    """Return the length of the next part of time, after one of this length with so many events."""
+    fitting_ms = span_ms * EVENTS_PER_READ // events if events else LONGEST_SPAN_MS
+    return max(DAY_MS, min(fitting_ms, _GROWTH * span_ms, LONGEST_SPAN_MS))

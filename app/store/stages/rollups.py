@@ -8,26 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pymongo import UpdateOne
 
 from app.domain.events.events import INTERNAL_TYPES
+from app.domain.ids import event_type_id
 from app.domain.rollups.building import Content, ContentBuilder
+from app.domain.rollups.dimensions import Dimension, Incomplete, ValueRows
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
 from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.paths import Steps
 from app.store.codecs.guards import is_declined
-from app.store.codecs.rollups import ROW_FIELDS, content_id, head_id, head_id_of_content, row_from_doc, token_of_content
+from app.store.codecs.rollups import (
+    ROW_FIELDS,
+    content_id,
+    head_id,
+    head_id_of_content,
+    metadata_fields,
+    row_from_doc,
+    token_of_content,
+)
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
+from app.store.workspace.event_types import EventTypeQueries, attributes_from_doc
 from app.store.workspace.rollup_contents import head_from_doc
 from app.store.workspace.rollup_heads import mark_heads
 
 SCAN_BATCH_SIZE = 1_000
 """Events that one read of a scan returns. Between two reads, the worker's other stages run."""
+MAX_ATTEMPTS = 5
+"""Attempts to record that a dimension overflows. Each one fails only if another change takes its revision."""
 KEPT_MS = 86_400_000
 """How long a content is kept that its head does not name: a reader may have read the head a moment before."""
+
+
+NO_DIMENSIONS: Mapping[Dimension, Steps] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,7 @@ class Seal:
     mark: int
     token: int
     parts: Sequence[tuple[str, int]]
+    dimensions: Sequence[tuple[str, int]] = ()
 
 
 class SealQueries(StageQueries):
@@ -46,6 +65,7 @@ class SealQueries(StageQueries):
     def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._heads, self._contents, self._events = db["rollup_heads"], db["rollups"], db["events"]
+        self._event_types = db["event_types"]
 
     async def waiting_workspaces(self, after: str, limit: int) -> list[str]:
         """Return the first workspaces behind an id that have dirty heads. Index: {workspace, start}.
@@ -83,18 +103,53 @@ class SealQueries(StageQueries):
         """Give a head a new mark. Safe to repeat. Index: _id."""
         await mark_heads(self._db, [key], self._in_chunk, is_sharded=self._is_sharded)
 
-    async def read_hour(
-        self, workspace_id: str, start_ms: int, give_way: Callable[[], Awaitable[None]]
-    ) -> Content | None:
-        """Return the content of an hour from its events; None if one of them is pending.
+    async def dimensions(self, workspace_id: str) -> dict[Dimension, Steps]:
+        """Return the dimensions of the event types of a workspace that do not overflow, with the steps of their paths.
 
-        Parked events count as absent. Events are read in batches, with `give_way` between them, so the memory that it takes
-        does not depend on how many there are. Index: {workspace, occurred_at, _id}.
+        Index: {workspace, rev}.
         """
+        stages: list[Doc] = [
+            {"$match": {"workspace": workspace_id, "rev": {"$gt": 0}}},
+            {"$match": {"dimensions_version": {"$gt": 0}}},
+        ]
+        docs = await self._event_types.aggregate(stages).to_list(None)
+        return {
+            Dimension(doc["key"], each.name): each.steps
+            for doc in docs
+            for each in attributes_from_doc(doc)
+            if each.dimension and not each.overflowing
+        }
+
+    async def mark_overflowing(self, workspace_id: str, dimension: Dimension) -> None:
+        """Record that a dimension has too many values. Safe to repeat. Indexes: {workspace, rev}, _id.
+
+        The next seal that finds too many values records it, if others change the event types all the while.
+        """
+        event_types = EventTypeQueries(self._db, workspace_id, self._in_chunk)
+        type_id = event_type_id(workspace_id, dimension.type)
+        for _ in range(MAX_ATTEMPTS):
+            if await event_types.mark_overflowing(type_id, dimension.path, await event_types.revision() + 1):
+                return
+
+    async def read_hour(
+        self,
+        workspace_id: str,
+        start_ms: int,
+        give_way: Callable[[], Awaitable[None]],
+        dimensions: Mapping[Dimension, Steps] = NO_DIMENSIONS,
+    ) -> tuple[Content, Incomplete] | None:
+        """Return the content of an hour from its events, and what it cannot claim; None if one of them is pending.
+
+        It has rows by source, and those of dimensions. Parked events count as absent. Events are read in batches, with
+        `give_way` between them, so the memory that it takes does not depend on how many there are.
+        Index: {workspace, occurred_at, _id}.
+        """
+        by_value = ValueRows(dimensions)
+        fields = {**ROW_FIELDS, **metadata_fields(dimensions.values())}
         builder = ContentBuilder(Level.HOUR)
         end_ms = Level.HOUR.end_ms(start_ms)
         where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(start_ms), "$lt": from_ms(end_ms)}}
-        cursor = self._events.find(where, ROW_FIELDS, batch_size=SCAN_BATCH_SIZE)
+        cursor = self._events.find(where, fields, batch_size=SCAN_BATCH_SIZE)
         try:
             while docs := await cursor.to_list(SCAN_BATCH_SIZE):
                 for doc in docs:
@@ -102,20 +157,23 @@ class SealQueries(StageQueries):
                         continue
                     slot = doc.get("pend")
                     if slot is None:
-                        builder.add(row_from_doc(doc))
+                        row = row_from_doc(doc)
+                        builder.add(row)
+                        for each in by_value.rows(row, doc.get("metadata")):
+                            builder.add(each)
                     elif slot >= 0:
                         return None
                 await give_way()
         finally:
             await cursor.close()
-        return builder.content
+        return builder.content, by_value.incomplete
 
     async def contents(self, heads: Mapping[HeadKey, Head]) -> dict[HeadKey, list[Doc]]:
         """Return the documents of the valid contents of heads. Index: _id.
 
         A head is left out if a document is missing.
         """
-        ids = {key: _content_ids(key, head.token, head.types) for key, head in heads.items()}
+        ids = {key: _content_ids(key, head.token, head.kinds) for key, head in heads.items()}
         workspace_ids = {each: key.workspace_id for key, own in ids.items() for each in own}
         docs = {doc["_id"]: doc for doc in await self._find_by_ids(self._contents, workspace_ids, workspace_ids)}
         return {key: [docs[each] for each in own] for key, own in ids.items() if docs.keys() >= set(own)}
@@ -132,7 +190,7 @@ class SealQueries(StageQueries):
 
     async def expire(self, heads: Mapping[HeadKey, Head], now_ms: int) -> None:
         """Let the valid contents of heads be checked in a day, because others are about to replace them. Index: _id."""
-        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.types)]
+        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.kinds)]
         for start in range(0, len(ids), self._in_chunk):
             chunk = ids[start : start + self._in_chunk]
             await self._contents.update_many({"_id": {"$in": chunk}}, {"$set": {"check_at": now_ms + KEPT_MS}})
@@ -145,7 +203,7 @@ class SealQueries(StageQueries):
         updates = [
             UpdateOne(
                 self._by_id(head_id(*seal.key), seal.key.workspace_id, dirty=equal_to(seal.mark)),
-                {"$set": {"sealed": seal.token, "types": [list(each) for each in seal.parts]}, "$unset": {"dirty": ""}},
+                _commit_update(seal),
             )
             for seal in seals
         ]
@@ -181,6 +239,14 @@ class SealQueries(StageQueries):
         for start in range(0, len(drop), self._in_chunk):
             await self._contents.delete_many({"_id": {"$in": drop[start : start + self._in_chunk]}})
         return len(docs) == limit
+
+
+def _commit_update(seal: Seal) -> Doc:
+    named: Doc = {"sealed": seal.token, "types": [list(each) for each in seal.parts]}
+    if seal.dimensions:
+        named["dimensions"] = [list(each) for each in seal.dimensions]
+        return {"$set": named, "$unset": {"dirty": ""}}
+    return {"$set": named, "$unset": {"dirty": "", "dimensions": ""}}
 
 
 def _content_ids(key: HeadKey, token: int | None, parts: Iterable[tuple[str, int]]) -> list[str]:

@@ -39,6 +39,16 @@ class EventTypeQueries(WorkspaceQueries):
             allow_negative_balance=rules.get(NEGATIVE),
         )
 
+    async def revision(self) -> int:
+        """Return the revision of the last change of the event types; 0 without one. Index: {workspace, rev}."""
+        docs = (
+            await self._collection.find(self._in_workspace(rev={"$gt": 0}), {"rev": 1})
+            .sort("rev", -1)
+            .limit(1)
+            .to_list(1)
+        )
+        return docs[0]["rev"] if docs else 0
+
     async def put(self, after: EventType, rev: int, before: EventType | None) -> bool:
         """Store a definition at a revision in place of `before` (None: a new one), and return whether it was stored.
 
@@ -56,6 +66,19 @@ class EventTypeQueries(WorkspaceQueries):
         except DuplicateKeyError:
             return False
         return found.matched_count == 1
+
+    async def mark_overflowing(self, type_id: str, name: str, rev: int) -> bool:
+        """Record at a revision that a dimension overflows. Return False if another change takes the revision.
+
+        Safe to repeat. An attribute that is no dimension any more stays as it is. Index: _id.
+        """
+        marked = {"name": name, "dimension": True}
+        where = self._in_workspace(_id=type_id, attributes={"$elemMatch": marked})
+        try:
+            await self._collection.update_one(where, {"$set": {"attributes.$.overflowing": True, "rev": rev}})
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def put_rules(self, acceptance: Acceptance, allow_negative_balance: bool | None, rev: int) -> bool:
         """Store which events are accepted and return whether it was stored: False if the revision is taken."""
@@ -95,6 +118,8 @@ def _to_doc(event_type: EventType, workspace_id: str, rev: int) -> Doc:
                 "list": attribute.list,
                 "description": attribute.description,
                 "allowed_values": list(attribute.allowed_values),
+                **({"dimension": True} if attribute.dimension else {}),
+                **({"overflowing": True} if attribute.overflowing else {}),
             }
             for attribute in event_type.attributes
         ],
@@ -102,11 +127,13 @@ def _to_doc(event_type: EventType, workspace_id: str, rev: int) -> Doc:
         "archived": event_type.archived,
         "created_at": event_type.created_at,
         "updated_at": event_type.updated_at,
+        **({} if event_type.dimensions_version is None else {"dimensions_version": event_type.dimensions_version}),
     }
 
 
-def _from_doc(doc: Doc) -> EventType:
-    attributes = tuple(
+def attributes_from_doc(doc: Doc) -> tuple[Attribute, ...]:
+    """Return the attributes of the document of a definition."""
+    return tuple(
         Attribute(
             name=each["name"],
             type=AttributeType(each["type"]),
@@ -114,18 +141,24 @@ def _from_doc(doc: Doc) -> EventType:
             list=each["list"],
             description=each["description"],
             allowed_values=tuple(each["allowed_values"]),
+            dimension=each.get("dimension", False),
+            overflowing=each.get("overflowing", False),
         )
         for each in doc["attributes"]
     )
+
+
+def _from_doc(doc: Doc) -> EventType:
     return EventType(
         id=doc["_id"],
         key=doc["key"],
         label=doc["label"],
         category=Category.of_stored(doc["category"]),
         description=doc["description"],
-        attributes=attributes,
+        attributes=attributes_from_doc(doc),
         version=doc["version"],
         archived=doc["archived"],
         created_at=doc["created_at"],
         updated_at=doc["updated_at"],
+        dimensions_version=doc.get("dimensions_version"),
     )

@@ -74,13 +74,11 @@ class ContentQueries(WorkspaceQueries):
 
         The operation is charged for the rows while they are computed. Raises OperationTooLarge or Throttled.
         """
-        types = plan.selection.types
         periods = {
             content_id(self._workspace_id, *period, token=head.token, event_type=kind, part=part): period
             for period, head in contents.items()
             if head.token is not None
-            for kind, parts in head.types
-            if not types or kind in types
+            for kind, parts in plan.documents(head)
             for part in range(parts)
         }
         docs = await self._by_ids(periods)
@@ -111,5 +109,7 @@ def _period_of(doc: Mapping[str, Any]) -> Period:
 
 def head_from_doc(doc: Mapping[str, Any]) -> Head:
     """Return the head of a document."""
-    types = tuple((kind, int(parts)) for kind, parts in doc.get("types", ()))
-    return Head(doc.get("dirty"), doc.get("sealed"), types)
+    types, dimensions = (
+        tuple((kind, int(parts)) for kind, parts in doc.get(name, ())) for name in ("types", "dimensions")
+    )
+    return Head(doc.get("dirty"), doc.get("sealed"), types, dimensions=dimensions)

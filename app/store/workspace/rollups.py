@@ -11,14 +11,17 @@ from zoneinfo import ZoneInfo
 
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import INTERNAL_TYPES, Category
+from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import Span, has_quarters
-from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals
+from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import MINUTE_MS, from_ms, to_ms
+from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
 from app.store.codecs.guards import NOT_DECLINED
+from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Database, Doc, in_chunks
 from app.store.mongo.time_ranges import count_examined
@@ -48,6 +51,8 @@ _GROUP: Doc = {
     "oldest": {"$min": "$recorded_at"},
 }
 """Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
+_COUNTED: Doc = {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}}
+"""Stage for the events that count in rows."""
 _QUARTER_HOUR: Doc = {"$dateTrunc": {"date": "$occurred_at", "unit": "minute", "binSize": QUARTER_HOUR_MS // MINUTE_MS}}
 
 
@@ -77,6 +82,14 @@ WAITS: Doc = {
 
 A parked event has a negative slot. See `must_be_decided` of the fold.
 """
+
+
+MAX_VALUES_READ = 50_000
+"""Events whose values one read of a dimension examines."""
+
+
+class TooManyEvents(Exception):
+    """A question about a dimension would examine too many events."""
 
 
 class Waiting(NamedTuple):
@@ -135,7 +148,10 @@ class RollupQueries(EventQueries):
 
         async def read(span: Span) -> list[CountedRow]:
             where, by = self._where_in(selection, span)
-            docs = await self._group(build_match_stages(where, by, OCCURRED), _QUARTER_HOUR)
+            matching = build_match_stages(where, by, OCCURRED)
+            if selection.dimension is not None:
+                return (await self._read_values(matching, selection, selection.dimension)).rows
+            docs = await self._group(matching, _QUARTER_HOUR)
             return _rows_from_docs(docs, replace(selection, from_ms=span[0], cells=Cells.QUARTER_HOUR), UTC).rows
 
         return [row for rows in await asyncio.gather(*map(read, spans)) for row in rows]
@@ -174,6 +190,10 @@ class RollupQueries(EventQueries):
             {"$match": {"$and": [{name: condition} for name, condition in where.items()]}},
             {"$match": {"moved.told": {"$ne": True}}},
         ]
+        if selection.dimension is not None:
+            found = await self._read_values(matching, selection, selection.dimension)
+            charge_counted(sum(row.totals.count for row in found.rows) + found.waiting.number, examined=True)
+            return found
         docs = await self._group(matching, _QUARTER_HOUR)
         charge_counted(sum(int(doc["count"]) for doc in docs), examined=True)
         return _rows_from_docs(docs, replace(selection, cells=Cells.QUARTER_HOUR), UTC)
@@ -219,11 +239,31 @@ class RollupQueries(EventQueries):
         )
         return self._where(query), indexed_by(query)
 
+    async def _read_values(self, matching: Sequence[Doc], selection: Selection, dimension: Dimension) -> EventRows:
+        """Return the rows of a dimension of the events that match, by quarters of an hour.
+
+        The store cannot group by values of the metadata, so it returns the events. Raises TooManyEvents.
+        """
+        fields = {**ROW_FIELDS, **metadata_fields([split_path(dimension.path)]), "recorded_at": 1, "waits": WAITS}
+        stages = [*matching, _COUNTED, {"$limit": MAX_VALUES_READ + 1}, {"$project": fields}]
+        docs = await self._collection.aggregate(stages).to_list(None)
+        if len(docs) > MAX_VALUES_READ:
+            raise TooManyEvents
+        waiting = [doc["recorded_at"] for doc in docs if doc["waits"]]
+        rows = (
+            row
+            for doc in docs
+            if not doc["waits"]
+            for row in rows_by_values(row_from_doc(doc), dimension, doc.get("metadata"), selection.values)
+        )
+        found = [replace(row, start_ms=max(row.start_ms, selection.from_ms)) for row in add_rows(rows)]
+        return EventRows(found, Waiting(len(waiting), min(waiting, default=None)))
+
     async def _group(self, matching: Sequence[Doc], cell: Any) -> list[Doc]:
         key = {**_KEY, "waits": WAITS, **({} if cell is None else {"at": cell})}
         stages = [
             *matching,
-            {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}},
+            _COUNTED,
             {"$group": {"_id": key, **_GROUP}},
         ]
         return await self._collection.aggregate(stages).to_list(None)

@@ -50,7 +50,7 @@ def choices_of(plan: PeriodPlan, heads: Mapping[Period, Head], dirty: list[Perio
     starts = {each.around(Level.MONTH).start_ms for each in heads}
     by_month = choose(plan, Level.MONTH, plan.months(starts), heads, dirty)
     by_day = choose(plan, Level.DAY, by_month.inside, heads, hours)
-    by_hour = choose_hours(by_day.inside, heads, hours)
+    by_hour = choose_hours(plan, by_day.inside, heads, hours)
     return Choice(
         {**by_month.contents, **by_day.contents, **by_hour.contents},
         by_month.absent | by_day.absent | by_hour.absent,

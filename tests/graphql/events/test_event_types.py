@@ -142,3 +142,38 @@ async def test_invalid_definition_is_refused_with_the_path_of_the_field(api: Api
         payload = await define(api, key, **values)
         assert (payload["eventDefinition"], list_codes(payload["userErrors"])) == (None, [(code, field)])
     assert (await api.fetch_data("{ eventTypes }"))["eventTypes"] == []
+
+
+async def test_a_dimension_is_shown_and_limited_to_three_single_texts_numbers_and_enums(api: Api) -> None:
+    update = """mutation M($input: UpdateEventTypeInput!) { updateEventType(input: $input) {
+      eventDefinition { attributes { name dimension } } warnings userErrors { code field } } }"""
+
+    async def mark(*attributes: dict[str, Any]) -> dict[str, Any]:
+        marked = [{"type": "TEXT", "dimension": True, **each} for each in attributes]
+        data = await api.fetch_data(update, input={"key": "purchase", "attributes": marked})
+        payload: dict[str, Any] = data["updateEventType"]
+        return payload
+
+    payload = await mark(
+        {"name": "store.city"}, {"name": "size", "type": "NUMBER"}, {"name": "note", "dimension": False}
+    )
+    assert payload["eventDefinition"]["attributes"] == [
+        {"name": "store.city", "dimension": "ACTIVE"},
+        {"name": "size", "dimension": "ACTIVE"},
+        {"name": "note", "dimension": None},
+    ]
+    assert (payload["warnings"], payload["userErrors"]) == ([], [])
+    kinds = (await api.fetch_data("{ jobs { nodes { kind status } } }"))["jobs"]["nodes"]
+    assert [job["kind"] for job in kinds] == ["PREPARE_DIMENSIONS"]
+    refused = await mark({"name": "tags", "list": True}, {"name": "at", "type": "DATE"})
+    field = ["attributes"]
+    assert list_codes(refused["userErrors"]) == [
+        ("UNSUPPORTED", [*field, "0", "dimension"]), ("UNSUPPORTED", [*field, "1", "dimension"]),
+    ]  # fmt: skip
+    refused = await mark(*({"name": name} for name in "abcd"))
+    assert list_codes(refused["userErrors"]) == [("LIMIT", field)]
+    db, where = api.business.ctx.resources.db, {"workspace": api.business.ctx.workspace.id, "key": "purchase"}
+    await db["event_types"].update_one(where, {"$set": {"attributes.1.overflowing": True, "rev": 9}})
+    payload = await mark({"name": "size", "type": "NUMBER"})
+    assert payload["eventDefinition"]["attributes"] == [{"name": "size", "dimension": "OVERFLOWING"}]
+    assert "more than 1,000 values" in payload["warnings"][0]
