@@ -169,7 +169,9 @@ class Invariants:
         assert sorted(set(published)) == published, "an event was published twice"
         assert {event.id for event in counted} <= set(published) <= set(sent), "an event was not published"
         removed = sorted(event_id for event_id in sent if event_id in self._script.removed_at_ms)
-        published_removals = sorted(str(a.data["removed"]) for a in log if a.type == UPDATED)
+        updates = [a for a in log if a.type == UPDATED]
+        assert all("removed" in a.data for a in updates), "an activity tells of an event that is not stored"
+        published_removals = sorted(str(a.data["removed"]) for a in updates)
         # An event recorded on a merged pass may be removed before it counts anywhere. Then neither is published. The removal
         # of an event that was declined changes nothing.
         expected = [event_id for event_id in removed if event_id in published and event_id not in declined]
