@@ -12,8 +12,8 @@ from tests.crash.processes import Plan
 from tests.crash.report import Minimum
 from tests.patience import PATIENCE_SECONDS
 
-LESS = Minimum(faults=15, worker_crashes=5, acknowledged=100, removed=5, transitions=20)
-"""Half of what a run by hand waits for. A start of a killed process takes over a second of CPU time, so fewer run here."""
+LESS = Minimum(faults=10, worker_crashes=4, acknowledged=60, removed=3, transitions=12)
+"""A third of what a run by hand waits for. To start a killed process takes over a second of CPU time."""
 
 
 # The run waits up to PATIENCE_SECONDS for its minimum, and as long for each of the ends of its work.

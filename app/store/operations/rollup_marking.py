@@ -9,10 +9,12 @@ from pymongo import UpdateOne
 
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
+from app.domain.rollups.rows import HOUR_MS
 from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.codecs.passes import made_at_part
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
+from app.store.workspace.local_periods import cell_start
 from app.store.workspace.rollup_heads import mark_heads
 
 EVENTS_PER_READ = 100_000
@@ -88,8 +90,7 @@ class RollupMarking(ErrorTranslating):
     async def _hours_between(self, owner: Doc, low_ms: int, high_ms: int) -> tuple[list[int], int]:
         """Return the hours with events in [low_ms, high_ms), and the number of these events."""
         where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
-        hour = {"$dateTrunc": {"date": "$occurred_at", "unit": "hour"}}
-        stages: list[Doc] = [{"$match": where}, {"$group": {"_id": hour, "n": {"$sum": 1}}}]
+        stages: list[Doc] = [{"$match": where}, {"$group": {"_id": cell_start(HOUR_MS), "n": {"$sum": 1}}}]
         docs = await self._db["events"].aggregate(stages).to_list(None)
         return sorted(to_ms(doc["_id"]) for doc in docs), sum(int(doc["n"]) for doc in docs)
 

@@ -1,4 +1,4 @@
-"""Local time and its calendar periods, as expressions that the store computes for each event."""
+"""Periods of UTC and of local time, as expressions that the store computes for each event."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.domain.state.statistics import Period
-from app.domain.values.instants import from_ms
+from app.domain.values.instants import EARLIEST, from_ms
 from app.domain.values.zones import OffsetChange, days_of
 from app.store.mongo.queries import Doc
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def cell_start(width_ms: int) -> Doc:
+    """Return the expression for the first instant of an event's cell of UTC. The width is an hour or divides it.
+
+    Not every store has `$dateTrunc`. The difference is taken from an instant before all events, so that it is not negative.
+    """
+    return {"$subtract": ["$occurred_at", {"$mod": [{"$subtract": ["$occurred_at", EARLIEST]}, width_ms]}]}
 
 
 def local_time(zone: ZoneInfo, low_ms: int, high_ms: int) -> Any:

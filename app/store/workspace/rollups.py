@@ -13,11 +13,11 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import INTERNAL_TYPES, Category
 from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import Span, has_quarters
-from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
+from app.domain.rollups.rows import HOUR_MS, QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO
-from app.domain.values.instants import MINUTE_MS, from_ms, to_ms
+from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
 from app.store.codecs.guards import NOT_DECLINED
@@ -30,7 +30,7 @@ from app.store.mongo.usage import charge_counted
 from .aggregations import IS_MADE, exact_number
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
-from .local_periods import local_period_start
+from .local_periods import cell_start, local_period_start
 
 _KEY: Doc = {
     "type": "$type",
@@ -53,7 +53,7 @@ _GROUP: Doc = {
 """Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
 _COUNTED: Doc = {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}}
 """Stage for the events that count in rows."""
-_QUARTER_HOUR: Doc = {"$dateTrunc": {"date": "$occurred_at", "unit": "minute", "binSize": QUARTER_HOUR_MS // MINUTE_MS}}
+_QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
 
 
 def _exists(field: str) -> Doc:
@@ -167,7 +167,7 @@ class RollupQueries(EventQueries):
             {"$match": {name: where[name] for name in (*by, OCCURRED)}},
             {"$sort": {OCCURRED: 1}},
             {"$limit": limit},
-            {"$group": {"_id": {"$dateTrunc": {"date": "$occurred_at", "unit": "hour"}}, "n": {"$sum": 1}}},
+            {"$group": {"_id": cell_start(HOUR_MS), "n": {"$sum": 1}}},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
         return {to_ms(doc["_id"]): int(doc["n"]) for doc in docs}
