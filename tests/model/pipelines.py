@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import bson
 from bson import Decimal128
 
-from app.domain.values.instants import EPOCH
-
 Doc = dict[str, Any]
-_SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
+ONE_MS = timedelta(milliseconds=1)
 
 
 def run_stages(
@@ -80,10 +78,19 @@ def evaluate(expression: Any, doc: Mapping[str, Any]) -> Any:
     return _OPERATORS[name](operand, doc)
 
 
-def _truncate(operand: Doc, doc: Mapping[str, Any]) -> Any:
-    at = evaluate(operand["date"], doc)
-    width = timedelta(seconds=_SECONDS[operand["unit"]] * operand.get("binSize", 1))
-    return at - (at - EPOCH) % width
+def _subtract(operand: Sequence[Any], doc: Mapping[str, Any]) -> Any:
+    """Return a difference: of two instants in milliseconds, or the instant so many milliseconds before one."""
+    first, second = _values(operand, doc)
+    if not isinstance(first, datetime):
+        return first - second
+    if isinstance(second, datetime):
+        return (first - second) // ONE_MS
+    return first - second * ONE_MS
+
+
+def _remainder(operand: Sequence[Any], doc: Mapping[str, Any]) -> Any:
+    first, second = _values(operand, doc)
+    return first % second
 
 
 def _plain(value: Any) -> Any:
@@ -124,6 +131,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "$or": lambda operand, doc: any(evaluate(each, doc) for each in operand),
     "$not": lambda operand, doc: not evaluate(operand[0] if isinstance(operand, list) else operand, doc),
     "$cond": _choose,
-    "$dateTrunc": _truncate,
+    "$subtract": _subtract,
+    "$mod": _remainder,
     "$literal": lambda operand, _: operand,
 }
