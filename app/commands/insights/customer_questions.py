@@ -17,7 +17,7 @@ from app.domain.insights.retention import Cohort, Cohorts, CohortUnit
 from app.domain.insights.returns import ActiveDays, ReturnRate
 from app.domain.rollups.selections import Freshness
 from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
-from app.store.workspace.rollups import Waiting
+from app.store.workspace.waiting import Waiting
 
 from .freshness import look_for_missing
 

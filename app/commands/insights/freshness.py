@@ -8,8 +8,7 @@ from datetime import datetime
 from app.commands.context import Context
 from app.domain.rollups.selections import Freshness, Selection
 from app.domain.values.instants import to_ms
-from app.store.workspace.removals import PendingRemovals
-from app.store.workspace.rollups import Waiting
+from app.store.workspace.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Missing:
     """
 
     now_ms: int
-    removals: PendingRemovals
+    removals: Waiting
     made_at: datetime | None
 
     def freshness(self, waiting: Waiting, *, left_out_ms: int | None = None, is_stable: bool = True) -> Freshness:
@@ -30,15 +29,15 @@ class Missing:
 
         `left_out_ms` is the first instant that the answer leaves out. With `is_stable` false, it may be of several instants.
         """
-        missing_from = [at for at in (self.removals.oldest_at, waiting.oldest_at, self.made_at) if at is not None]
+        missing = self.removals | waiting
+        missing_from = [at for at in (missing.oldest_at, self.made_at) if at is not None]
         # Clocks of other processes may be ahead, so what is missing may have an instant after this one.
         through_ms = min([self.now_ms, *map(to_ms, missing_from)]) - (1 if missing_from else 0)
-        number = self.removals.number + waiting.number
         return Freshness(
             self.now_ms,
             through_ms if left_out_ms is None else min(through_ms, left_out_ms),
-            pending_events=number,
-            exact=not number and self.made_at is None and left_out_ms is None and is_stable,
+            pending_events=missing.number,
+            exact=not missing.number and self.made_at is None and left_out_ms is None and is_stable,
         )
 
 

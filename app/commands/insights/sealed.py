@@ -19,7 +19,7 @@ from app.domain.rollups.plans import Choice, Head, Period, PeriodPlan, choose, c
 from app.domain.rollups.rows import HOUR_MS, CountedRow
 from app.domain.rollups.selections import Plan
 from app.store.mongo.usage import charge
-from app.store.workspace.rollups import Waiting
+from app.store.workspace.waiting import Waiting
 
 MAX_EVENTS = 50_000
 """Events of dirty hours that one reading examines."""

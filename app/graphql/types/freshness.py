@@ -13,8 +13,7 @@ from app.domain.rollups.selections import Selection
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
-from app.store.workspace.removals import PendingRemovals
-from app.store.workspace.uncounted import Uncounted
+from app.store.workspace.waiting import Waiting
 
 
 @strawberry.type
@@ -75,7 +74,8 @@ async def read_pass_freshness(info: Info, pass_id: str) -> Freshness:
     """
     now, store = await info.context.commands.now(), info.context.workspace
     # What waits is read first: an event or a removal that is counted in between is then reported as pending.
-    return _freshness_of_kept(now, now, await store.uncounted.of_pass(pass_id), await store.removals.pending())
+    uncounted = await store.uncounted.of_pass(pass_id)
+    return _freshness_of_kept(now, now, uncounted | await store.removals.pending())
 
 
 async def read_members_freshness(info: Info) -> Freshness:
@@ -84,16 +84,16 @@ async def read_members_freshness(info: Info) -> Freshness:
     Eleven reads.
     """
     now, store = await info.context.commands.now(), info.context.workspace
-    uncounted, removals = await store.uncounted.of_workspace(), await store.removals.pending()
-    return _freshness_of_kept(now, await store.progress.computed_through(now), uncounted, removals)
+    missing = await store.uncounted.of_workspace() | await store.removals.pending()
+    return _freshness_of_kept(now, await store.progress.computed_through(now), missing)
 
 
-def _freshness_of_kept(now: datetime, through: datetime, uncounted: Uncounted, removals: PendingRemovals) -> Freshness:
-    missing = [at - timedelta(milliseconds=1) for at in (uncounted.oldest_at, removals.oldest_at) if at is not None]
-    number = uncounted.number + removals.number
+def _freshness_of_kept(now: datetime, through: datetime, missing: Waiting) -> Freshness:
+    if missing.oldest_at is not None:
+        through = min(through, missing.oldest_at - timedelta(milliseconds=1))
     return Freshness(
         as_of=now,
-        computed_through=min([now, through, *missing]),
-        pending_events=number,
-        exact=number == 0 and through >= now,
+        computed_through=min(now, through),
+        pending_events=missing.number,
+        exact=missing.number == 0 and through >= now,
     )

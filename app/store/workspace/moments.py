@@ -22,7 +22,8 @@ from app.store.mongo.usage import charge
 
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
-from .rollups import WAITS, Waiting
+from .rollups import WAITS
+from .waiting import Waiting
 
 MOMENTS_PER_READ = 2_000
 """Events of one part. The API answers other clients between two parts, and never holds all documents of a question."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from app.domain.events.events import TOMBSTONES, Origin
@@ -18,18 +19,10 @@ from app.store.mongo.driver import last_election
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
 from app.store.mongo.read_order import read_in_order
 
+from .waiting import Waiting
+
 MAX_PENDING_COUNTED = 10_000
 """Pending removals of one kind that are counted."""
-
-
-class PendingRemovals(NamedTuple):
-    """Number of removals, erasures and merges that are requested and not finished, and the instant of the oldest.
-
-    A removal job counts as one until it has ended: which events it will find is not known before.
-    """
-
-    number: int
-    oldest_at: datetime | None
 
 
 class DecidedMerges(NamedTuple):
@@ -75,9 +68,10 @@ class RemovalQueries(WorkspaceQueries):
         """Return those of the events whose ids `stub_missing` took: they never existed. Index: _id."""
         return {doc["_id"] for doc in await self._by_ids(event_ids, {"never": 1}) if "never" in doc}
 
-    async def pending(self) -> PendingRemovals:
+    async def pending(self) -> Waiting:
         """Return how many requested removals, erasures and merges are not finished, and since when.
 
+        A removal job counts as one until it has ended: which events it will find is not known before.
         Counts up to 10,000 of each kind, in two round trips. Indexes: {workspace, open} of the jobs, {workspace, type,
         occurred_at, _id} of the tombstones, {erasing, workspace} and {merging, workspace} of the passes.
         """
@@ -91,9 +85,7 @@ class RemovalQueries(WorkspaceQueries):
             ),
             *(self._oldest(self._passes, "at", {flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
         )
-        found.append(jobs)
-        instants = [instant for _, instant in found if instant is not None]
-        return PendingRemovals(sum(number for number, _ in found), min(instants, default=None))
+        return reduce(or_, found, jobs)
 
     async def is_erasing(self) -> bool:
         """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""
@@ -101,7 +93,7 @@ class RemovalQueries(WorkspaceQueries):
 
     async def _oldest(
         self, collection: Collection, instant: str, flagged: Doc | None = None, **conditions: Any
-    ) -> tuple[int, datetime | None]:
+    ) -> Waiting:
         # Embedded servers read the few documents with a flag by its index only if the flag stands in a stage of its own.
         stages: list[Doc] = [
             *([] if flagged is None else [{"$match": flagged}]),
@@ -111,9 +103,9 @@ class RemovalQueries(WorkspaceQueries):
         ]
         docs = await collection.aggregate(stages).to_list(None)
         if not docs:
-            return 0, None
+            return Waiting()
         at = docs[0]["at"]
-        return int(docs[0]["n"]), at if isinstance(at, datetime) else from_ms(at)
+        return Waiting(int(docs[0]["n"]), at if isinstance(at, datetime) else from_ms(at))
 
     async def batches(self, target_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Return by target the batch that requested its removal, for targets with a tombstone. Index: _id."""

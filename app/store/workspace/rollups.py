@@ -31,6 +31,7 @@ from .aggregations import IS_MADE, exact_number
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .local_periods import cell_start, local_period_start
+from .waiting import Waiting, find_parked
 
 _KEY: Doc = {
     "type": "$type",
@@ -90,18 +91,6 @@ MAX_VALUES_READ = 50_000
 
 class TooManyEvents(Exception):
     """A question about a dimension would examine too many events."""
-
-
-class Waiting(NamedTuple):
-    """Events that count in no row yet, and the instant at which the first of them was recorded."""
-
-    number: int = 0
-    oldest_at: datetime | None = None
-
-    def __or__(self, other: Waiting) -> Waiting:
-        """Return the events of both."""
-        oldest = [each for each in (self.oldest_at, other.oldest_at) if each is not None]
-        return Waiting(self.number + other.number, min(oldest, default=None))
 
 
 class EventRows(NamedTuple):
@@ -203,19 +192,14 @@ class RollupQueries(EventQueries):
 
         Indexes: {parked} of the passes, then {workspace, pass, occurred_at, _id}.
         """
-        stages: list[Doc] = [
-            {"$match": {"parked": {"$gte": 0}}},
-            {"$match": self._in_workspace()},
-            {"$project": {"_id": 1}},
-        ]
-        cards = await self._passes.aggregate(stages).to_list(None)
+        pass_ids = await find_parked(self._passes, self._in_workspace())
         where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
 
-        async def find(pass_ids: Sequence[str]) -> list[Doc]:
-            asked = {**where, "pass": {"$in": list(pass_ids)}, "pend": {"$lt": 0}}
+        async def find(chunk: Sequence[str]) -> list[Doc]:
+            asked = {**where, "pass": {"$in": list(chunk)}, "pend": {"$lt": 0}}
             return await self._group(build_match_stages(asked, ("workspace", "pass"), OCCURRED), None)
 
-        docs = await in_chunks(find, [card["_id"] for card in cards], min(self._in_chunk, PASSES_PER_READ))
+        docs = await in_chunks(find, pass_ids, min(self._in_chunk, PASSES_PER_READ))
         return _waiting_of(docs)
 
     async def first_made_at(self, before_ms: int) -> datetime | None:

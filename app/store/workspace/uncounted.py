@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
 
 from app.domain.events.events import TOMBSTONES
 from app.domain.ids import SLOTS, slot_of
 from app.domain.values.instants import EARLIEST
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
 
+from .counted_events import PASSES_PER_READ
+from .waiting import Waiting, find_parked
+
 MAX_UNCOUNTED = 10_000
 """Uncounted events of one kind that are counted."""
-PASSES_PER_READ = 100
-"""Passes whose parked events one read counts. On the embedded servers, `$in` costs the square of its size."""
-
-
-class Uncounted(NamedTuple):
-    """Number of uncounted events, and the instant at which the first of them was recorded; None without one.
-
-    Tombstones are left out: `RemovalQueries.pending` counts them.
-    """
-
-    number: int
-    oldest_at: datetime | None
 
 
 class UncountedQueries(WorkspaceQueries):
-    """Uncounted events of one workspace. Errors: Unavailable, safe to repeat."""
+    """Uncounted events of one workspace. Errors: Unavailable, safe to repeat.
+
+    Tombstones are left out: `RemovalQueries.pending` counts them.
+    """
 
     collection = "events"
 
@@ -37,7 +29,7 @@ class UncountedQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self._passes = db["passes"]
 
-    async def of_pass(self, pass_id: str) -> Uncounted:
+    async def of_pass(self, pass_id: str) -> Waiting:
         """Return the uncounted events of a pass, also while it is parked.
 
         Indexes: _id of the passes; {pend, workspace, pass, occurred_at, _id}, or {workspace, pass, occurred_at, _id} for a
@@ -48,19 +40,13 @@ class UncountedQueries(WorkspaceQueries):
             return _sum(await self._parked([pass_id]))
         return _sum(await self._aggregate({"pend": slot_of(pass_id), **self._in_workspace(**{"pass": pass_id})}))
 
-    async def of_workspace(self) -> Uncounted:
+    async def of_workspace(self) -> Waiting:
         """Return the uncounted events of all passes, parked ones included.
 
         Counts up to 10,000, and as many of parked passes. Indexes: {pend, workspace, pass, occurred_at, _id}, {parked} of
         the passes, {workspace, pass, occurred_at, _id}.
         """
-        stages: list[Doc] = [
-            {"$match": {"parked": {"$gte": 0}}},
-            {"$match": self._in_workspace()},
-            {"$project": {"_id": 1}},
-        ]
-        cards = await self._passes.aggregate(stages).to_list(None)
-        pass_ids = [card["_id"] for card in cards]
+        pass_ids = await find_parked(self._passes, self._in_workspace())
         pending, parked = await asyncio.gather(
             self._aggregate({"pend": {"$gte": 0, "$lt": SLOTS}, **self._in_workspace()}),
             in_chunks(self._parked, pass_ids, min(self._in_chunk, PASSES_PER_READ)),
@@ -81,5 +67,5 @@ class UncountedQueries(WorkspaceQueries):
         return await self._collection.aggregate(stages).to_list(None)
 
 
-def _sum(docs: Sequence[Doc]) -> Uncounted:
-    return Uncounted(sum(int(doc["n"]) for doc in docs), min((doc["at"] for doc in docs), default=None))
+def _sum(docs: Sequence[Doc]) -> Waiting:
+    return Waiting(sum(int(doc["n"]) for doc in docs), min((doc["at"] for doc in docs), default=None))

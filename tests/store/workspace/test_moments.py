@@ -16,7 +16,7 @@ from app.domain.values.instants import LATEST
 from app.resources import Resources
 from app.store.workspace import moments
 from app.store.workspace.moments import MomentsRead
-from app.store.workspace.rollups import Waiting
+from app.store.workspace.waiting import Waiting
 from tests.business import Business, open_business
 
 from .counted import store_events
