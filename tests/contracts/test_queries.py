@@ -898,7 +898,9 @@ async def check_all(business: Business) -> list[Finding]:
     rollups = RollupCheck(business.ctx.resources.db, business.ctx.workspace.id, business.ctx.resources.in_chunk)
     span = await rollups.span()
     assert span is not None
-    await rollups.compare_day(Level.DAY.start_ms(span[1]), is_marked=await rollups.is_marked())
+    await rollups.compare_day(
+        Level.DAY.start_ms(span[1]), is_marked=await business.ctx.workspace.rollup_heads.are_complete()
+    )
     await rollups.compare_month(Level.MONTH.start_ms(span[1]))
     return findings
 

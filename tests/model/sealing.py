@@ -11,7 +11,7 @@ from app.domain.rollups.sealing import AT_ONCE
 from app.domain.values.instants import to_ms
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import is_declined
-from app.store.codecs.rollups import content_id, rows_from_docs
+from app.store.codecs.rollups import content_ids, rows_from_docs
 from workers.seals import Seals
 from workers.worker import Worker
 
@@ -52,12 +52,7 @@ def _is_counted(doc: Doc) -> bool:
 
 def _read_rows(db: MemoryDatabase, workspace_id: str, level: Level, head: Doc) -> Iterable[CountedRow]:
     start_ms, token = to_ms(head["start"]), head.get("sealed")
-    ids = [
-        content_id(workspace_id, level, start_ms, token=token, event_type=kind, part=part)
-        for kind, parts in head.get("types", ())
-        for part in range(parts)
-        if token is not None
-    ]
+    ids = content_ids(workspace_id, level, start_ms, token=token, kinds=head.get("types", ()))
     return rows_from_docs([db["rollups"].docs[each] for each in ids], level, start_ms)
 
 

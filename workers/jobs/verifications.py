@@ -13,11 +13,12 @@ from app.domain.fold.recomputation import Difference
 from app.domain.insights.verification import VerificationOrder, Verified
 from app.domain.jobs import Tally
 from app.domain.rollups.levels import Level
+from app.domain.rollups.plans import Period
 from app.domain.rollups.rows import DAY_MS
 from app.domain.values.instants import format_instant, from_ms, to_ms
 from app.store.mongo.paging import PageRequest
 from app.store.operations.recomputation import PASSES_AT_ONCE, Comparison, DeepCheck
-from app.store.operations.rollup_check import ComparedRollups, Period, RollupCheck
+from app.store.operations.rollup_check import ComparedRollups, RollupCheck
 
 from .lease import JobLease
 
@@ -42,7 +43,7 @@ async def run_verification(lease: JobLease) -> bool:
         if not await lease.commit(position, Tally(), total):
             return False
     checks = DeepCheck(db, in_chunk)
-    is_marked = await rollups.is_marked()
+    is_marked = await lease.workspace.rollup_heads.are_complete()
     while not _is_over(lease.run.position) and await lease.can_continue():
         if lease.run.position["passed"]:
             is_stored = await _verify_day(lease, rollups, is_marked=is_marked)

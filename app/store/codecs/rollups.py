@@ -42,6 +42,22 @@ def content_id(workspace_id: str, level: Level, start_ms: int, *, token: int, ev
     return f"{head_id(workspace_id, level, start_ms)}|{token}|{event_type}|{part}"
 
 
+def content_ids(
+    workspace_id: str, level: Level, start_ms: int, *, token: int | None, kinds: Iterable[tuple[str, int]]
+) -> list[str]:
+    """Return the ids of the documents of a content that hold these kinds of rows; none without a token.
+
+    `kinds` has the number of documents of each kind.
+    """
+    if token is None:
+        return []
+    return [
+        content_id(workspace_id, level, start_ms, token=token, event_type=kind, part=part)
+        for kind, parts in kinds
+        for part in range(parts)
+    ]
+
+
 def head_id(workspace_id: str, level: Level, start_ms: int) -> str:
     """Return the id of the head of a period, which says whether it is dirty and which content is valid."""
     return f"{workspace_id}|{level.value}|{start_ms}"

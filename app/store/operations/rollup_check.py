@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.domain.fold.recomputation import Difference
 from app.domain.insights.rollup_comparison import Rows, compare_rows, hash_rows, rows_by_key
 from app.domain.rollups.building import counts_in_rows
 from app.domain.rollups.levels import Level
-from app.domain.rollups.rows import DAY_MS, HOUR_MS, CountedRow, add_rows, row_of
+from app.domain.rollups.plans import Head, Period
+from app.domain.rollups.rows import DAY_MS, CountedRow, add_rows, row_of
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs.events import from_doc
-from app.store.codecs.rollups import content_id, head_id, rows_from_docs
+from app.store.codecs.rollups import content_ids, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
 from app.store.workspace.removals import RemovalQueries
+from app.store.workspace.rollup_contents import HeadQueries
+from app.store.workspace.rollups import RollupQueries
 
 from .consistency import EVENTS_READ, LOOKS, batches_of
-
-Period = tuple[Level, int]
-"""Level of a rollup and the first instant of its period, in milliseconds."""
 
 
 @dataclass(slots=True)
@@ -71,18 +70,14 @@ class _DayEvents:
 class RollupCheck(WorkspaceQueries):
     """The comparison of one workspace. Errors: Unavailable, safe to repeat."""
 
-    collection = "rollup_heads"
+    collection = "events"
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
         super().__init__(db, workspace_id, in_chunk)
-        self._db = db
-        self._contents, self._events, self._passes = db["rollups"], db["events"], db["passes"]
+        self._contents = db["rollups"]
+        self._heads = HeadQueries(db, workspace_id, in_chunk)
+        self._rollups = RollupQueries(db, workspace_id, in_chunk)
         self._removals = RemovalQueries(db, workspace_id, in_chunk)
-
-    async def is_marked(self) -> bool:
-        """Return whether each hour that has events has a head. Index: _id."""
-        doc = await self._db["workspaces"].find_one({"_id": self._workspace_id}, {"marked": 1})
-        return bool((doc or {}).get("marked", False))
 
     async def span(self) -> tuple[int, int] | None:
         """Return the instants of the first and the last event in ms; None without events.
@@ -92,7 +87,12 @@ class RollupCheck(WorkspaceQueries):
         found: list[int] = []
         for direction in (1, -1):
             where = self._in_workspace(occurred_at={"$gte": from_ms(_EARLIEST_MS)})
-            docs = await self._events.find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1).to_list(1)
+            docs = (
+                await self._collection.find(where, {"occurred_at": 1})
+                .sort("occurred_at", direction)
+                .limit(1)
+                .to_list(1)
+            )
             found += [to_ms(doc["occurred_at"]) for doc in docs]
         return (found[0], found[1]) if len(found) == 2 else None
 
@@ -101,13 +101,13 @@ class RollupCheck(WorkspaceQueries):
 
         With `is_marked`, each hour that has events must have a head.
         """
-        hours = [(Level.HOUR, day_ms + number * HOUR_MS) for number in range(24)]
-        day = (Level.DAY, day_ms)
+        day = Period(Level.DAY, day_ms)
+        hours = list(day.inside(Level.HOUR))
         parts = {**{hour: [hour] for hour in hours}, day: [day, *hours]}
         result = ComparedRollups()
         for _ in range(LOOKS):
-            heads = await self._heads(parts)
-            live = await self._rows({period: head for period, head in heads.items() if _is_clean(head)})
+            heads = await self._heads.heads(parts)
+            live = await self._rows({period: head for period, head in heads.items() if head.is_clean})
             events = await self._read_day(day_ms)
             result = ComparedRollups(events=events.number)
             for period, own in parts.items():
@@ -117,7 +117,7 @@ class RollupCheck(WorkspaceQueries):
                 if period not in heads:
                     if is_marked and expected and level is Level.HOUR:
                         result.add_missing(period, Difference("the head", "missing", "one, for the hour has events"))
-                elif not all(_is_clean(heads[part]) for part in own if part in heads) or any(
+                elif not all(heads[part].is_clean for part in own if part in heads) or any(
                     start_ms <= at_ms < end_ms for at_ms in events.undecided_ms
                 ):
                     result.waiting += 1
@@ -131,17 +131,15 @@ class RollupCheck(WorkspaceQueries):
 
     async def compare_month(self, month_ms: int) -> ComparedRollups:
         """Compare a month of UTC with its days. Indexes: _id, {workspace, made_at}."""
-        end_ms = Level.MONTH.end_ms(month_ms)
-        days = [(Level.DAY, start_ms) for start_ms in range(month_ms, end_ms, DAY_MS)]
-        hours = [(Level.HOUR, start_ms) for start_ms in range(month_ms, end_ms, HOUR_MS)]
-        month = (Level.MONTH, month_ms)
+        month = Period(Level.MONTH, month_ms)
+        days, hours = list(month.inside(Level.DAY)), list(month.inside(Level.HOUR))
         result = ComparedRollups()
         for _ in range(LOOKS):
-            heads = await self._heads([month, *days, *hours])
+            heads = await self._heads.heads([month, *days, *hours])
             if month not in heads:
                 return ComparedRollups()
             result = ComparedRollups()
-            if all(map(_is_clean, heads.values())):
+            if all(head.is_clean for head in heads.values()):
                 live = await self._rows({each: heads[each] for each in (month, *days) if each in heads})
                 if month not in live:
                     result.add_missing(month, _NO_CONTENT)
@@ -155,7 +153,7 @@ class RollupCheck(WorkspaceQueries):
         return result
 
     async def _are_certain(
-        self, result: ComparedRollups, heads: Mapping[Period, Doc], parts: Mapping[Period, Sequence[Period]]
+        self, result: ComparedRollups, heads: Mapping[Period, Head], parts: Mapping[Period, Sequence[Period]]
     ) -> bool:
         """Return whether all differences are real. Take out those that may come from work under way, as `moving`.
 
@@ -165,8 +163,8 @@ class RollupCheck(WorkspaceQueries):
         """
         if not result.differences:
             return True
-        waits = await self._waits(max(level.end_ms(start_ms) for level, start_ms in result.differences))
-        now = await self._heads({part for period in result.differences for part in parts[period]})
+        waits = await self._waits(max(period.end_ms for period in result.differences))
+        now = await self._heads.heads({part for period in result.differences for part in parts[period]})
         for period in list(result.differences):
             if waits or any(_state(heads.get(part)) != _state(now.get(part)) for part in parts[period]):
                 del result.differences[period]
@@ -178,20 +176,14 @@ class RollupCheck(WorkspaceQueries):
         """Return whether a removal, a merge, an erasure, or an event of a rule that occurred before an instant waits."""
         if (await self._removals.pending()).number:
             return True
-        where = self._in_workspace(made_at={"$gte": 0, "$lt": max(1, before_ms)})
-        return await self._passes.find_one(where, {"_id": 1}) is not None
+        return await self._rollups.first_made_at(before_ms) is not None
 
-    async def _heads(self, periods: Iterable[Period]) -> dict[Period, Doc]:
-        by_id = {head_id(self._workspace_id, *period): period for period in periods}
-
-        async def find(ids: Sequence[str]) -> list[Doc]:
-            return await self._collection.find({"_id": {"$in": list(ids)}}, _HEAD_FIELDS).to_list(None)
-
-        return {by_id[doc["_id"]]: doc for doc in await in_chunks(find, list(by_id), self._in_chunk)}
-
-    async def _rows(self, heads: dict[Period, Doc]) -> dict[Period, Rows]:
+    async def _rows(self, heads: dict[Period, Head]) -> dict[Period, Rows]:
         """Return the rows of the contents that heads name. A head whose content is not complete is left out."""
-        ids = {period: self._content_ids(period, head) for period, head in heads.items()}
+        ids = {
+            period: content_ids(self._workspace_id, *period, token=head.token, kinds=head.types)
+            for period, head in heads.items()
+        }
 
         async def find(some: Sequence[str]) -> list[Doc]:
             return await self._contents.find({"_id": {"$in": list(some)}}).to_list(None)
@@ -204,17 +196,10 @@ class RollupCheck(WorkspaceQueries):
             if docs.keys() >= set(own)
         }
 
-    def _content_ids(self, period: Period, head: Doc) -> list[str]:
-        return [
-            content_id(self._workspace_id, *period, token=head["sealed"], event_type=event_type, part=part)
-            for event_type, parts in head.get("types", ())
-            for part in range(parts)
-        ]
-
     async def _read_day(self, day_ms: int) -> _DayEvents:
         where = self._in_workspace(occurred_at={"$gte": from_ms(day_ms), "$lt": from_ms(day_ms + DAY_MS)})
         found = _DayEvents()
-        async for docs in batches_of(self._events.find(where, batch_size=EVENTS_READ), EVENTS_READ):
+        async for docs in batches_of(self._collection.find(where, batch_size=EVENTS_READ), EVENTS_READ):
             found.undecided_ms += [
                 to_ms(doc["occurred_at"]) for doc in docs if _was_counted(doc) and doc.get("pend", 0) < 0
             ]
@@ -225,7 +210,6 @@ class RollupCheck(WorkspaceQueries):
         return found
 
 
-_HEAD_FIELDS = {"dirty": 1, "sealed": 1, "types": 1}
 _NO_CONTENT = Difference("the content", "missing", "one, for its head names it")
 _EARLIEST_MS = -(2**43)
 """Instant before all that Punchcard accepts. Stubs of removed events have none."""
@@ -244,9 +228,5 @@ def _by_days(rows: Rows) -> Iterable[CountedRow]:
     )
 
 
-def _is_clean(head: Doc) -> bool:
-    return "dirty" not in head and "sealed" in head
-
-
-def _state(head: Doc | None) -> tuple[Any, Any]:
-    return (None, None) if head is None else (head.get("dirty"), head.get("sealed"))
+def _state(head: Head | None) -> tuple[int | None, int | None]:
+    return (None, None) if head is None else (head.dirty, head.token)

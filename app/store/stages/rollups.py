@@ -6,7 +6,7 @@ A content is stored under a random token before its head names the token, and it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -25,7 +25,7 @@ from app.domain.values.paths import Steps
 from app.store.codecs.guards import is_declined
 from app.store.codecs.rollups import (
     ROW_FIELDS,
-    content_id,
+    content_ids,
     head_id,
     head_id_of_content,
     metadata_fields,
@@ -173,7 +173,7 @@ class SealQueries(StageQueries):
 
         A head is left out if a document is missing.
         """
-        ids = {key: _content_ids(key, head.token, head.kinds) for key, head in heads.items()}
+        ids = {key: content_ids(*key, token=head.token, kinds=head.kinds) for key, head in heads.items()}
         workspace_ids = {each: key.workspace_id for key, own in ids.items() for each in own}
         docs = {doc["_id"]: doc for doc in await self._find_by_ids(self._contents, workspace_ids, workspace_ids)}
         return {key: [docs[each] for each in own] for key, own in ids.items() if docs.keys() >= set(own)}
@@ -190,7 +190,7 @@ class SealQueries(StageQueries):
 
     async def expire(self, heads: Mapping[HeadKey, Head], now_ms: int) -> None:
         """Let the valid contents of heads be checked in a day, because others are about to replace them. Index: _id."""
-        ids = [each for key, head in heads.items() for each in _content_ids(key, head.token, head.kinds)]
+        ids = [each for key, head in heads.items() for each in content_ids(*key, token=head.token, kinds=head.kinds)]
         for start in range(0, len(ids), self._in_chunk):
             chunk = ids[start : start + self._in_chunk]
             await self._contents.update_many({"_id": {"$in": chunk}}, {"$set": {"check_at": now_ms + KEPT_MS}})
@@ -247,13 +247,3 @@ def _commit_update(seal: Seal) -> Doc:
         named["dimensions"] = [list(each) for each in seal.dimensions]
         return {"$set": named, "$unset": {"dirty": ""}}
     return {"$set": named, "$unset": {"dirty": "", "dimensions": ""}}
-
-
-def _content_ids(key: HeadKey, token: int | None, parts: Iterable[tuple[str, int]]) -> list[str]:
-    if token is None:
-        return []
-    return [
-        content_id(*key, token=token, event_type=event_type, part=part)
-        for event_type, count in parts
-        for part in range(count)
-    ]

@@ -10,7 +10,7 @@ from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period, PeriodPlan, Span
 from app.domain.rollups.rows import CountedRow
 from app.domain.values.instants import from_ms, to_ms
-from app.store.codecs.rollups import content_id, head_id, rows_from_docs
+from app.store.codecs.rollups import content_ids, head_id, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 from app.store.mongo.usage import charge_counted, charge_rows
 
@@ -75,11 +75,9 @@ class ContentQueries(WorkspaceQueries):
         The operation is charged for the rows while they are computed. Raises OperationTooLarge or Throttled.
         """
         periods = {
-            content_id(self._workspace_id, *period, token=head.token, event_type=kind, part=part): period
+            each: period
             for period, head in contents.items()
-            if head.token is not None
-            for kind, parts in plan.documents(head)
-            for part in range(parts)
+            for each in content_ids(self._workspace_id, *period, token=head.token, kinds=plan.documents(head))
         }
         docs = await self._by_ids(periods)
         charge_counted(len(docs), examined=True)

@@ -49,7 +49,9 @@ async def compare(business: Business) -> dict[str, ComparedRollups]:
     assert span is not None
     first, last = map(Level.DAY.start_ms, span)
     found = {
-        f"day {number}": await check.compare_day(start, is_marked=await check.is_marked())
+        f"day {number}": await check.compare_day(
+            start, is_marked=await business.ctx.workspace.rollup_heads.are_complete()
+        )
         for number, start in enumerate(range(first, last + 1, DAY_MS))
     }
     return {**found, "month": await check.compare_month(Level.MONTH.start_ms(first))}
