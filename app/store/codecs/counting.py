@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from app.domain.events.decided import with_decision
-from app.domain.events.events import TOMBSTONES, Event
+from app.domain.events.events import CHECKOUT_DIFFERENCES, INTERNAL_TYPES, RULE_CHANNEL, TOMBSTONES, Event
 from app.domain.events.tombstones import targets_of
 from app.domain.passes.passes import Pass
 from app.store.mongo.queries import Doc
 
 from .events import from_doc
-from .guards import is_declined
+from .guards import NOT_DECLINED, is_declined
+
+COUNTED: Sequence[Doc] = ({"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED)
+"""Conditions of the events that count for questions about customers: no internal types, and no declined events."""
+NOT_MADE: Sequence[Doc] = (
+    {"origin.channel": {"$ne": RULE_CHANNEL}},
+    {"type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}},
+)
+"""Conditions of events that no walk made."""
+IS_MADE: Doc = {"$or": [{"$eq": ["$origin.channel", RULE_CHANNEL]}, {"$in": ["$type", sorted(CHECKOUT_DIFFERENCES)]}]}
+"""Expression for whether a walk made an event, as `is_made` says."""
+
+
+def may_count(doc: Mapping[str, Any]) -> bool:
+    """Return whether the event of a document meets the conditions `COUNTED`."""
+    return doc["type"] not in INTERNAL_TYPES and not is_declined(doc)
+
+
+def is_made(doc: Mapping[str, Any]) -> bool:
+    """Return whether a walk made the event of a document, as `Event.is_made` says."""
+    return doc["origin"]["channel"] == RULE_CHANNEL or doc["type"] in CHECKOUT_DIFFERENCES
 
 
 def counting_in(card: Pass) -> Callable[[Doc], Event | None]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from bson import Binary
 
-from app.domain.events.events import CHECKOUT_DIFFERENCES, RULE_CHANNEL, Category
+from app.domain.events.events import Category
 from app.domain.rollups.building import Content
 from app.domain.rollups.dimensions import is_dimension
 from app.domain.rollups.levels import Level
@@ -27,6 +27,8 @@ from app.domain.values.instants import to_ms
 from app.domain.values.paths import Steps
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.queries import Doc
+
+from .counting import is_made
 
 ROWS_PER_PART = 500
 """Rows that one document holds. With 96 cells of eight 64-bit numbers each, it has about 3 MB of the allowed 16 MB."""
@@ -140,8 +142,7 @@ def row_from_doc(doc: Mapping[str, Any]) -> CountedRow:
     """Return the row by source of the document of an event, with at least `ROW_FIELDS`. It equals `row_of` the event."""
     event_type, amount, points = doc["type"], doc.get("amount"), doc.get("points")
     at_ms = to_ms(doc["occurred_at"])
-    made = doc["origin"]["channel"] == RULE_CHANNEL or event_type in CHECKOUT_DIFFERENCES
-    key = RowKey(doc["source"], Category.of_stored(doc["category"]), doc.get("currency"), made=made)
+    key = RowKey(doc["source"], Category.of_stored(doc["category"]), doc.get("currency"), made=is_made(doc))
     totals = totals_from(
         None if amount is None else from_decimal128(amount), ZERO if points is None else from_decimal128(points)
     )

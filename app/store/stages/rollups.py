@@ -12,7 +12,6 @@ from types import MappingProxyType
 
 from pymongo import UpdateOne
 
-from app.domain.events.events import INTERNAL_TYPES
 from app.domain.ids import event_type_id
 from app.domain.rollups.building import Content, ContentBuilder
 from app.domain.rollups.dimensions import Dimension, Incomplete, ValueRows
@@ -22,7 +21,7 @@ from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import Steps
-from app.store.codecs.guards import is_declined
+from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import (
     ROW_FIELDS,
     content_ids,
@@ -153,7 +152,7 @@ class SealQueries(StageQueries):
         try:
             while docs := await cursor.to_list(SCAN_BATCH_SIZE):
                 for doc in docs:
-                    if doc["type"] in INTERNAL_TYPES or is_declined(doc):
+                    if not may_count(doc):
                         continue
                     slot = doc.get("pend")
                     if slot is None:

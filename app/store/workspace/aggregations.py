@@ -11,9 +11,6 @@ from bson import Decimal128
 
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import (
-    CHECKOUT_DIFFERENCES,
-    INTERNAL_TYPES,
-    RULE_CHANNEL,
     Category,
     Event,
 )
@@ -38,9 +35,8 @@ from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import days_of
-from app.store.codecs.counting import counting_in
+from app.store.codecs.counting import COUNTED, IS_MADE, NOT_MADE, counting_in
 from app.store.codecs.events import from_doc
-from app.store.codecs.guards import NOT_DECLINED
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
@@ -55,8 +51,6 @@ _FIELDS = {
     GroupBy.SOURCE: "source",
     GroupBy.CURRENCY: "currency",
 }
-IS_MADE: Doc = {"$or": [{"$eq": ["$origin.channel", RULE_CHANNEL]}, {"$in": ["$type", sorted(CHECKOUT_DIFFERENCES)]}]}
-"""Expression for whether a walk made an event, as `Event.is_made` says."""
 _OPERATORS = {Function.SUM: "$sum", Function.AVG: "$sum", Function.MIN: "$min", Function.MAX: "$max"}
 
 
@@ -154,7 +148,7 @@ class AggregationQueries(EventQueries):
         }
         stages = [
             *build_match_stages(self._where(query), indexed_by(query), OCCURRED),
-            {"$match": {"type": {"$nin": sorted(INTERNAL_TYPES)}, **NOT_DECLINED}},
+            {"$match": {"$and": COUNTED}},
             {"$group": group},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
@@ -172,14 +166,11 @@ class AggregationQueries(EventQueries):
 
     def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
         """Return the stages that find the events that count: no internal types, no declined events, all with the field."""
-        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]
+        conditions = [*COUNTED]
         if aggregation.field is not None:
             conditions.append({aggregation.field: {"$exists": True}})
         if not aggregation.counts_made(query.types):
-            conditions += [
-                {"origin.channel": {"$ne": RULE_CHANNEL}},
-                {"type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}},
-            ]
+            conditions += NOT_MADE
         return [
             *build_match_stages(self._where(query), indexed_by(query), "occurred_at"),
             {"$match": {"$and": conditions}},

@@ -10,11 +10,11 @@ from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import CHECKOUT_DIFFERENCES, INTERNAL_TYPES, RULE_CHANNEL, Category
+from app.domain.events.events import Category
 from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.insights.moments import Moment
 from app.domain.values.instants import EARLIEST, to_ms
-from app.store.codecs.guards import NOT_DECLINED, is_declined
+from app.store.codecs.counting import COUNTED, NOT_MADE, is_made, may_count
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc, in_chunks
@@ -32,8 +32,6 @@ _FIELDS = (
     "pend", "moved.told", "guard", "correction_of", "recorded_at",
 )  # fmt: skip
 _PROJECTION = dict.fromkeys(_FIELDS, 1)
-NOT_MADE: Doc = {"origin.channel": {"$ne": RULE_CHANNEL}, "type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}}
-"""Filter of events that no walk made. It belongs behind the part of a query that an index serves."""
 
 
 class MomentsRead(NamedTuple):
@@ -84,7 +82,7 @@ class MomentQueries(EventQueries):
                 raise InvalidInput(Code.LIMIT, message, "input", "from")
             if not has_unindexed_filter:
                 await charge(len(docs))
-            counted = [doc for doc in docs if doc["type"] not in INTERNAL_TYPES and not is_declined(doc)]
+            counted = list(filter(may_count, docs))
             for doc in filter(waits, counted):
                 waiting |= Waiting(1, doc["recorded_at"])
             take([_moment_from_doc(doc) for doc in counted if not waits(doc)])
@@ -95,16 +93,14 @@ class MomentQueries(EventQueries):
 
         Index: {workspace, pass, occurred_at, _id}.
         """
-
-        acts: list[Doc] = [{"type": {"$in": list(types)}}] if types else [NOT_MADE]
-        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED, *acts]
+        acts = [{"type": {"$in": list(types)}}] if types else NOT_MADE
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": EARLIEST, "$lt": before}})
             await charge_examined(self._collection, indexed)
             stages = [
                 {"$match": indexed},
-                {"$match": {"$and": conditions}},
+                {"$match": {"$and": [*COUNTED, *acts]}},
                 {"$group": {"_id": {"pass": "$pass", "waits": WAITS}}},
             ]
             return await self._collection.aggregate(stages).to_list(None)
@@ -133,5 +129,5 @@ def _moment_from_doc(doc: Doc) -> Moment:
         category=Category.of_stored(doc["category"]),
         currency=doc.get("currency"),
         amount=None if amount is None else from_decimal128(amount),
-        made=doc["origin"]["channel"] == RULE_CHANNEL or doc["type"] in CHECKOUT_DIFFERENCES,
+        made=is_made(doc),
     )

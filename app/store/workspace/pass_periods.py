@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import INTERNAL_TYPES, Event
+from app.domain.events.events import Event
 from app.domain.rollups.covers import Span
 from app.domain.rollups.periods import month_of
+from app.store.codecs.counting import COUNTED
 from app.store.codecs.events import from_doc
-from app.store.codecs.guards import NOT_DECLINED
 from app.store.codecs.pass_periods import period_id
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import PageRequest, read_page
@@ -26,7 +26,6 @@ MARKED = "pass_months"
 """The document in `constants` that says that passes of earlier versions are marked to be sealed."""
 MAX_UNSEALED_EVENTS = 50_000
 """Events outside of sealed months that one question about passes reads."""
-_COUNTED: Doc = {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}
 
 
 class RankedPass(NamedTuple):
@@ -182,7 +181,7 @@ class PassPeriodReads(WorkspaceQueries):
         async def find(span: Span, chunk: Sequence[str] | None) -> list[Doc]:
             of_passes = {} if chunk is None else {"pass": {"$in": list(chunk)}}
             indexed = self._in_workspace(**of_passes, occurred_at={"$gte": span.after, "$lt": span.before})
-            stages: list[Doc] = [{"$match": indexed}, {"$limit": room.left + 1}, {"$match": _COUNTED}]
+            stages: list[Doc] = [{"$match": indexed}, {"$limit": room.left + 1}, {"$match": {"$and": COUNTED}}]
             # Count first: the documents of a long span must not be loaded.
             [counted] = await self._events.aggregate([*stages[:2], {"$count": "n"}]).to_list(None) or [{"n": 0}]
             room.take(counted["n"])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import INTERNAL_TYPES, Category
+from app.domain.events.events import Category
 from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import Span, has_quarters
 from app.domain.rollups.rows import HOUR_MS, QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
@@ -20,14 +20,14 @@ from app.domain.values.decimals import ZERO
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
-from app.store.codecs.guards import NOT_DECLINED
+from app.store.codecs.counting import COUNTED, IS_MADE
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Database, Doc, in_chunks
 from app.store.mongo.time_ranges import count_examined
 from app.store.mongo.usage import charge_counted
 
-from .aggregations import IS_MADE, exact_number
+from .aggregations import exact_number
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .local_periods import cell_start, local_period_start
@@ -52,7 +52,7 @@ _GROUP: Doc = {
     "oldest": {"$min": "$recorded_at"},
 }
 """Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
-_COUNTED: Doc = {"$match": {"$and": [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]}}
+_COUNTED: Doc = {"$match": {"$and": COUNTED}}
 """Stage for the events that count in rows."""
 _QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
 
