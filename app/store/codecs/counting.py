@@ -1,4 +1,7 @@
-"""Which stored events count in a pass. (Source: docs/explanation/exactly-once.md, "What counts".)"""
+"""Which stored events count: for questions about customers, and in a pass.
+
+(Source: docs/explanation/exactly-once.md, "What counts".)
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,34 @@ IS_MADE: Doc = {"$or": [{"$eq": ["$origin.channel", RULE_CHANNEL]}, {"$in": ["$t
 """Expression for whether a walk made an event, as `is_made` says."""
 
 
+def _exists(field: str) -> Doc:
+    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
+
+
+WAITS: Doc = {
+    "$and": [
+        _exists("pend"),
+        {
+            "$or": [
+                {"$lt": ["$pend", 0]},
+                {
+                    "$and": [
+                        {"$ne": [{"$ifNull": ["$moved.told", False]}, True]},
+                        {"$not": [IS_MADE]},
+                        {"$not": [_exists("outcome")]},
+                        {"$or": [_exists("guard"), _exists("correction_of")]},
+                    ]
+                },
+            ]
+        },
+    ]
+}
+"""Expression for whether an event counts in no row yet: it is parked, or the fold decides whether it counts.
+
+A parked event has a negative slot. See `must_be_decided` of the fold.
+"""
+
+
 def may_count(doc: Mapping[str, Any]) -> bool:
     """Return whether the event of a document meets the conditions `COUNTED`."""
     return doc["type"] not in INTERNAL_TYPES and not is_declined(doc)
@@ -33,6 +64,15 @@ def may_count(doc: Mapping[str, Any]) -> bool:
 def is_made(doc: Mapping[str, Any]) -> bool:
     """Return whether a walk made the event of a document, as `Event.is_made` says."""
     return doc["origin"]["channel"] == RULE_CHANNEL or doc["type"] in CHECKOUT_DIFFERENCES
+
+
+def waits(doc: Mapping[str, Any]) -> bool:
+    """Return whether an event counts in no row yet, as `WAITS` says."""
+    slot = doc.get("pend")
+    if slot is None or slot < 0:
+        return slot is not None
+    is_new = not (doc.get("moved", {}).get("told", False) or is_made(doc) or "outcome" in doc)
+    return is_new and ("guard" in doc or "correction_of" in doc)
 
 
 def counting_in(card: Pass) -> Callable[[Doc], Event | None]:

@@ -14,7 +14,7 @@ from app.domain.events.events import Category
 from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.insights.moments import Moment
 from app.domain.values.instants import EARLIEST, to_ms
-from app.store.codecs.counting import COUNTED, NOT_MADE, is_made, may_count
+from app.store.codecs.counting import COUNTED, NOT_MADE, WAITS, is_made, may_count, waits
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc, in_chunks
@@ -22,7 +22,6 @@ from app.store.mongo.usage import charge
 
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
-from .rollups import WAITS
 from .waiting import Waiting
 
 MOMENTS_PER_READ = 2_000
@@ -107,15 +106,6 @@ class MomentQueries(EventQueries):
 
         docs = await in_chunks(find_chunk, sorted(pass_ids), min(self._in_chunk, PASSES_PER_READ))
         return {doc["_id"]["pass"] for doc in docs if not doc["_id"]["waits"]}
-
-
-def waits(doc: Doc) -> bool:
-    """Return whether an event counts in no row yet, as `RollupQueries` decides it in the store."""
-    slot = doc.get("pend")
-    if slot is None or slot < 0:
-        return slot is not None
-    is_new = not doc.get("moved", {}).get("told", False) and "outcome" not in doc
-    return is_new and ("guard" in doc or "correction_of" in doc)
 
 
 def _moment_from_doc(doc: Doc) -> Moment:

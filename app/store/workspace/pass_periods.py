@@ -12,15 +12,13 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
 from app.domain.rollups.covers import Span
 from app.domain.rollups.periods import month_of
-from app.store.codecs.counting import COUNTED
+from app.store.codecs.counting import COUNTED, waits
 from app.store.codecs.events import from_doc
 from app.store.codecs.pass_periods import period_id
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import PageRequest, read_page
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, translating_errors
 from app.store.mongo.usage import charge, charge_counted
-
-from .moments import waits
 
 MARKED = "pass_months"
 """The document in `constants` that says that passes of earlier versions are marked to be sealed."""

@@ -20,7 +20,7 @@ from app.domain.values.decimals import ZERO
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
-from app.store.codecs.counting import COUNTED, IS_MADE
+from app.store.codecs.counting import COUNTED, IS_MADE, WAITS
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Database, Doc, in_chunks
@@ -55,36 +55,6 @@ _GROUP: Doc = {
 _COUNTED: Doc = {"$match": {"$and": COUNTED}}
 """Stage for the events that count in rows."""
 _QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
-
-
-def _exists(field: str) -> Doc:
-    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
-
-
-WAITS: Doc = {
-    "$and": [
-        _exists("pend"),
-        {
-            "$or": [
-                {"$lt": ["$pend", 0]},
-                {
-                    "$and": [
-                        {"$ne": [{"$ifNull": ["$moved.told", False]}, True]},
-                        {"$not": [IS_MADE]},
-                        {"$not": [_exists("outcome")]},
-                        {"$or": [_exists("guard"), _exists("correction_of")]},
-                    ]
-                },
-            ]
-        },
-    ]
-}
-"""Expression for whether an event counts in no row yet: it is parked, or the fold decides whether it counts.
-
-A parked event has a negative slot. See `must_be_decided` of the fold.
-"""
-
-
 MAX_VALUES_READ = 50_000
 """Events whose values one read of a dimension examines."""
 

@@ -1,0 +1,33 @@
+"""Which stored events count: the store and the API decide alike."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from app.domain.events.events import CHECKOUT_INCREASED, RULE_CHANNEL
+from app.store.codecs.counting import IS_MADE, WAITS, is_made, waits
+from tests.business import Business
+
+FIELDS: dict[str, list[Any]] = {
+    "pend": [None, 5, -6],
+    "moved": [None, {"told": False}, {"told": True}],
+    "outcome": [None, {"status": "ACCEPTED"}],
+    "guard": [None, {"gift": True}],
+    "correction_of": [None, "event_1"],
+    "origin": [{"channel": "API"}, {"channel": RULE_CHANNEL}],
+    "type": ["refund", CHECKOUT_INCREASED],
+}
+
+
+async def test_store_and_code_agree_on_what_waits_and_what_a_walk_made(business: Business) -> None:
+    docs = [
+        {"_id": number, **{name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}}
+        for number, values in enumerate(itertools.product(*FIELDS.values()))
+    ]
+    collection = business.ctx.resources.db["events"]
+    await collection.insert_many(docs)
+    found = await collection.aggregate([{"$project": {"waits": WAITS, "made": IS_MADE}}]).to_list(None)
+    answers = {doc["_id"]: (bool(doc["waits"]), bool(doc["made"])) for doc in found}
+    assert answers == {doc["_id"]: (waits(doc), is_made(doc)) for doc in docs}
+    assert {(True, False), (False, True), (True, True), (False, False)} == set(answers.values())
