@@ -41,10 +41,7 @@ async def count_sealed(store: PassPeriodReads, customers: CustomerQueries, found
     passes are sealed all the time; safe to repeat.
     """
     room = EventRoom()
-    # An event that is folded between the two reads is pending for the first, or marked for the second.
-    stale = await store.pending_months(Span(EARLIEST, asked.before), room)
-    for pass_id, state in (await store.dirty(month_of(asked.before))).items():
-        stale.setdefault(pass_id, set()).update(state.dirty_months)
+    stale = await store.stale_months(Span(EARLIEST, asked.before), month_of(asked.before), room)
     edges = _Edges(
         found,
         asked,

@@ -163,10 +163,7 @@ class _Values:
         room = EventRoom()
         stale: dict[str, set[int]] = {}
         if (span := found.span_of_months) is not None:
-            # An event that is folded between the two reads is pending for the first, or marked for the second.
-            stale = await store.pending_months(span, room)
-            for pass_id, state in (await store.dirty(found.months[-1])).items():
-                stale.setdefault(pass_id, set()).update(state.dirty_months)
+            stale = await store.stale_months(span, found.months[-1], room)
         edges: dict[str, Decimal] = {}
         for spans, combine in ((found.extras, add), (found.trims, subtract)):
             for pass_id, value in _value_by_pass(await store.events(spans, room), measure).items():

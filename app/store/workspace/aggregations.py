@@ -38,7 +38,7 @@ from app.domain.values.zones import days_of
 from app.store.codecs.counting import COUNTED, IS_MADE, NOT_MADE, counting_in
 from app.store.codecs.events import from_doc
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
-from app.store.mongo.paging import build_match_stages, charge_examined
+from app.store.mongo.paging import build_match_stages
 from app.store.mongo.queries import Doc
 
 from .events import OCCURRED, EventQueries, indexed_by
@@ -158,11 +158,6 @@ class AggregationQueries(EventQueries):
             key, row = (doc["_id"]["type"], doc["_id"].get("currency")), _aggregate_from_doc(doc)
             rows[key] = merge_aggregates(rows[key], row) if key in rows else row
         return found
-
-    async def _charge(self, query: EventQuery) -> None:
-        """Charge the running operation for the events that the store will examine. Index as for `page`."""
-        where = self._where(query)
-        await charge_examined(self._collection, {name: where[name] for name in (*indexed_by(query), OCCURRED)})
 
     def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
         """Return the stages that find the events that count: no internal types, no declined events, all with the field."""

@@ -11,6 +11,7 @@ from app.domain.state.aggregations import Aggregation, Function
 from app.domain.values.instants import EARLIEST
 from app.store.mongo.paging import charge_examined
 from app.store.mongo.queries import Doc, in_chunks
+from app.store.mongo.time_ranges import count_examined
 
 from .aggregations import AggregationQueries
 from .events import OCCURRED, indexed_by
@@ -28,15 +29,9 @@ class CustomerQueries(AggregationQueries):
         Raises InvalidInput with the code LIMIT and advice if the index has more than `MAX_EVENTS_OF_CUSTOMERS` events.
         Index as for `page`.
         """
-        where = self._where(query)
-        by = indexed_by(query)
-        examined: list[Doc] = [
-            {"$match": {name: where[name] for name in (*by, OCCURRED) if name in where}},
-            {"$limit": MAX_EVENTS_OF_CUSTOMERS + 1},
-            {"$count": "n"},
-        ]
-        docs = await self._collection.aggregate(examined).to_list(None)
-        if docs and docs[0]["n"] > MAX_EVENTS_OF_CUSTOMERS:
+        where, by = self._where(query), indexed_by(query)
+        examined = await count_examined(self._collection, where, by, OCCURRED, MAX_EVENTS_OF_CUSTOMERS + 1)
+        if examined > MAX_EVENTS_OF_CUSTOMERS:
             raise InvalidInput(
                 Code.LIMIT,
                 f"More than {MAX_EVENTS_OF_CUSTOMERS:,} events would be read to tell the customers apart. Ask for whole "

@@ -15,7 +15,7 @@ from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import DAY_MS, EARLIEST, format_instant, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc
 from app.store.mongo.conditions import between, condition_to_filter
-from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page
+from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, cut_page
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
 from app.store.mongo.time_ranges import ALL_TIME_MS, MAX_EXAMINED, RangeScan, ScanPosition, count_examined
 from app.store.mongo.usage import charge
@@ -152,6 +152,11 @@ class EventQueries(WorkspaceQueries):
             return await self._collection.aggregate(stages).to_list(None)
 
         return [from_doc(doc) for doc in await in_chunks(find_chunk, ids, self._in_chunk)]
+
+    async def _charge(self, query: EventQuery) -> None:
+        """Charge the running operation for the events that the store will examine. Index as for `page`."""
+        where = self._where(query)
+        await charge_examined(self._collection, {name: where[name] for name in (*indexed_by(query), OCCURRED)})
 
     def _where(self, query: EventQuery) -> Doc:
         where: Doc = self._in_workspace()

@@ -145,6 +145,17 @@ class PassPeriodReads(WorkspaceQueries):
         charge_counted(len(docs), examined=True)
         return {doc["_id"]: _state_from_doc(doc) for doc in docs}
 
+    async def stale_months(self, span: Span, last_month: int, room: EventRoom) -> dict[str, set[int]]:
+        """Return by pass the months whose sums may lack events: those of its pending events of a span, and marked ones.
+
+        Months are marked up to the last one; ALL_MONTHS stands for all. Raises and reads as `pending_months` and `dirty`.
+        """
+        # An event that is folded between the two reads is pending for the first, or marked for the second.
+        found = await self.pending_months(span, room)
+        for pass_id, state in (await self.dirty(last_month)).items():
+            found.setdefault(pass_id, set()).update(state.dirty_months)
+        return found
+
     async def pending_months(self, span: Span, room: EventRoom) -> dict[str, set[int]]:
         """Return by pass the months of its pending events of a span. Index: {pend, workspace, …} or one of pending events.
 

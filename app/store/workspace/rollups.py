@@ -22,7 +22,7 @@ from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
 from app.store.codecs.counting import COUNTED, IS_MADE, WAITS
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
-from app.store.mongo.paging import build_match_stages, charge_examined
+from app.store.mongo.paging import build_match_stages
 from app.store.mongo.queries import Database, Doc, in_chunks
 from app.store.mongo.time_ranges import count_examined
 from app.store.mongo.usage import charge_counted
@@ -85,8 +85,9 @@ class RollupQueries(EventQueries):
 
         Index: {workspace, type, occurred_at, _id} with one type; else {workspace, occurred_at, _id}.
         """
-        where, by = self._where_in(selection, (selection.from_ms, selection.to_ms))
-        await charge_examined(self._collection, {name: where[name] for name in (*by, OCCURRED)})
+        whole = selection.from_ms, selection.to_ms
+        await self.charge_spans(selection, [whole])
+        where, by = self._where_in(selection, whole)
         docs = await self._group(build_match_stages(where, by, OCCURRED), _cell_expression(selection, zone))
         return _rows_from_docs(docs, selection, zone)
 
@@ -96,8 +97,7 @@ class RollupQueries(EventQueries):
         Raises OperationTooLarge or Throttled. Index as for `rows_of_events`, one query for each span.
         """
         for span in spans:
-            where, by = self._where_in(selection, span)
-            await charge_examined(self._collection, {name: where[name] for name in (*by, OCCURRED)})
+            await self._charge(_query_in(selection, span))
 
     async def rows_of_spans(self, selection: Selection, spans: Sequence[Span]) -> list[CountedRow]:
         """Return the rows of a selection in spans of time, by quarters of an hour. The caller bounds what they hold.
@@ -183,14 +183,7 @@ class RollupQueries(EventQueries):
 
     def _where_in(self, selection: Selection, span: Span) -> tuple[Doc, tuple[str, ...]]:
         """Return the filter of a selection in a span, and the fields before `occurred_at` of the index that serves it."""
-        query = EventQuery(
-            categories=tuple(selection.categories),
-            types=tuple(selection.types),
-            sources=tuple(selection.sources),
-            currency=selection.currency,
-            occurred_after=from_ms(span[0]),
-            occurred_before=from_ms(span[1]),
-        )
+        query = _query_in(selection, span)
         return self._where(query), indexed_by(query)
 
     async def _read_values(self, matching: Sequence[Doc], selection: Selection, dimension: Dimension) -> EventRows:
@@ -221,6 +214,17 @@ class RollupQueries(EventQueries):
             {"$group": {"_id": key, **_GROUP}},
         ]
         return await self._collection.aggregate(stages).to_list(None)
+
+
+def _query_in(selection: Selection, span: Span) -> EventQuery:
+    return EventQuery(
+        categories=tuple(selection.categories),
+        types=tuple(selection.types),
+        sources=tuple(selection.sources),
+        currency=selection.currency,
+        occurred_after=from_ms(span[0]),
+        occurred_before=from_ms(span[1]),
+    )
 
 
 def _cell_expression(selection: Selection, zone: ZoneInfo) -> Any:
