@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +25,7 @@ from workers.worker import Worker
 
 from .http import Client
 from .stock import INSERT_BATCH_SIZE, Stock, split_documents
-from .timing import Processes, Run, Side
+from .timing import Processes, Run, Side, timed
 
 AGGREGATE = """query Aggregate($input: AggregateInput!) {
   aggregateEvents(input: $input) { value count groups { nodes { value from } } freshness { exact } } }"""
@@ -107,12 +106,7 @@ async def measure_insights(stock: Stock, processes: Processes, client: Client, t
         for side, run in zip(sides, runs, strict=True):
             await run()
             for _ in range(times if side is sides[1] else max(1, times // 10)):
-                before = processes.cpu()
-                started = time.perf_counter()
-                await run()
-                side.seconds.append(time.perf_counter() - started)
-                for name, used in processes.cpu().items():
-                    side.cpu[name] = side.cpu.get(name, 0.0) + used - before[name]
+                await timed(side, processes, run)
         found[question.title] = sides
     return found
 

@@ -17,6 +17,21 @@ async def seal_marked(stage: Stage) -> None:
     await seal.seal(stage.new_worker(), stage.workspace_id)
 
 
+async def fold_and_publish(stage: Stage) -> None:
+    """Let other workers fold the pending events and publish what follows."""
+    await stage.fold()
+    await stage.publish()
+
+
+async def merge_after_sealing(stage: Stage) -> None:
+    """Let two passes have an event each, in rollups. Then request their merge."""
+    await stage.buy()
+    await stage.buy("bob")
+    await fold_and_publish(stage)
+    await seal_marked(stage)
+    await stage.merge()
+
+
 async def fold_and_crash_at_mark(stage: Stage) -> None:
     """Let another worker fold the pending events and crash before it marks their hours."""
     await crash_at_mark(stage.new_worker(), lambda worker: fold.fold(worker, ALL_SLOTS))
@@ -66,12 +81,10 @@ async def event_is_removed_while_its_hour_is_sealed(stage: Stage) -> None:
 async def worker_crashes_after_it_emptied_events_that_another_erases(stage: Stage) -> None:
     """A second worker finds no event left. So it must find the hours of those that were emptied before it looked."""
     await stage.buy()
-    await stage.fold()
-    await stage.publish()
+    await fold_and_publish(stage)
     await seal_marked(stage)
     await stage.erase_pass()
-    await stage.fold()
-    await stage.publish()
+    await fold_and_publish(stage)
     other = stage.new_worker()
     interleave(other.erase_queries, "events_of", before=[lambda: erase_and_crash_at_mark(stage)])
     await stage.sweep_erasures(other)
@@ -81,13 +94,11 @@ async def two_workers_erase_batches_of_different_hours(stage: Stage) -> None:
     """Each batch has a name of its own: the slow worker crashes after the other one has taken out its own name."""
     for _ in range(3):
         await stage.buy()
-        await stage.fold()
-        await stage.publish()
+        await fold_and_publish(stage)
     await seal_marked(stage)
     await seal_marked(stage)
     await stage.erase_pass()
-    await stage.fold()
-    await stage.publish()
+    await fold_and_publish(stage)
     slow = stage.new_worker()
     interleave(slow.erase_queries, "replace_events_by_stubs", after=[lambda: erase_and_crash_at_mark(stage)])
     await crash_at_mark(slow, stage.sweep_erasures)
@@ -95,14 +106,8 @@ async def two_workers_erase_batches_of_different_hours(stage: Stage) -> None:
 
 async def event_counted_before_its_merge_is_pending_on_an_erased_pass(stage: Stage) -> None:
     """Rollups hold the event. The fold that counted it on the survivor crashes, and the same write erased the survivor."""
-    await stage.buy()
-    await stage.buy("bob")
-    await stage.fold()
-    await stage.publish()
-    await seal_marked(stage)
-    await stage.merge()
-    await stage.fold()
-    await stage.publish()
+    await merge_after_sealing(stage)
+    await fold_and_publish(stage)
     worker = stage.new_worker()
     for pass_id in await worker.merge_queries.waiting():
         await merge.merge(worker, pass_id)
@@ -113,20 +118,13 @@ async def event_counted_before_its_merge_is_pending_on_an_erased_pass(stage: Sta
 
 async def merge_moves_an_event_to_a_pass_that_is_gone(stage: Stage) -> None:
     """The erasure of the survivor is finished before the merge is folded. Rollups hold the event that moves."""
-    await stage.buy()
-    await stage.buy("bob")
-    await stage.fold()
-    await stage.publish()
-    await seal_marked(stage)
-    await stage.merge()
+    await merge_after_sealing(stage)
     merged = stage.hold_back("mg:")
     await stage.erase_pass()
-    await stage.fold()
-    await stage.publish()
+    await fold_and_publish(stage)
     await stage.sweep_erasures(stage.new_worker())
     stage.give_back(merged)
-    await stage.fold()
-    await stage.publish()
+    await fold_and_publish(stage)
     await stage.sweep_merges(stage.new_worker())
     await fold_and_crash_at_mark(stage)
 
@@ -174,14 +172,8 @@ async def event_counts_in_an_hour_of_a_sealed_day(stage: Stage) -> None:
 
 async def event_moves_after_its_hour_was_sealed(stage: Stage) -> None:
     """The event is pending again, and the rollup of its hour has it."""
-    await stage.buy()
-    await stage.buy("bob")
-    await stage.fold()
-    await stage.publish()
-    await seal_marked(stage)
-    await stage.merge()
-    await stage.fold()
-    await stage.publish()
+    await merge_after_sealing(stage)
+    await fold_and_publish(stage)
     await stage.sweep_merges(stage.new_worker())
     await read_several_times(stage)
 
