@@ -14,7 +14,7 @@ from app.domain.jobs import JobStatus
 from app.domain.rules.rules import RuleStatus
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases
-from workers.stages.run_job import jobs
+from tests.workers.jobs.test_imports import run_to_end
 
 POINTS: dict[str, Any] = {
     "key": "points",
@@ -51,14 +51,9 @@ async def play(business: Business) -> None:
 async def simulate(business: Business, **options: Any) -> dict[str, Any]:
     options = {"rule": None, "rule_id": None, "start": EARLY, "end": None, **options}
     job = await simulate_rule(business.ctx, **options)
-    for _ in range(50):
-        await jobs(business.worker, job.id)
-        found = await business.ctx.workspace.jobs.get(job.id)
-        assert found is not None
-        if found.finished_at is not None:
-            assert found.status is JobStatus.SUCCEEDED, found.error
-            return found.result
-    raise AssertionError("the job does not end")
+    found = await run_to_end(business, job)
+    assert found.status is JobStatus.SUCCEEDED, found.error
+    return found.result
 
 
 async def what_happened(business: Business, rule_id: str) -> tuple[int, int, str]:

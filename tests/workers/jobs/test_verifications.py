@@ -16,7 +16,7 @@ from app.domain.rollups.sealing import AT_ONCE
 from app.store.operations.recomputation import DeepCheck
 from tests.business import Business, spent
 from tests.store.operations.test_consistency import shop
-from workers.stages.run_job import jobs
+from tests.workers.jobs.test_imports import run_to_end
 from workers.stages.seal import seal
 
 __all__ = ["shop"]
@@ -33,16 +33,11 @@ async def verify(
 ) -> tuple[Mapping[str, object], list[list[str]]]:
     """Run the job to its end, and return its result and the lines of its report."""
     job = await verify_projection(business.ctx, pass_ids=pass_ids, sample=sample, **options)
-    for _ in range(50):
-        await jobs(business.worker, job.id)
-        found = await business.ctx.workspace.jobs.get(job.id)
-        assert found is not None
-        if found.finished_at is not None:
-            assert found.status is JobStatus.SUCCEEDED, found.error
-            lines = [line async for part in business.ctx.workspace.jobs.report(job.id) for line in part]
-            assert (found.tally.done, found.report_path is not None) == (found.total, bool(lines))
-            return {name: value for name, value in found.result.items() if name != "warnings"}, lines
-    raise AssertionError("the job does not end")
+    found = await run_to_end(business, job)
+    assert found.status is JobStatus.SUCCEEDED, found.error
+    lines = [line async for part in business.ctx.workspace.jobs.report(job.id) for line in part]
+    assert (found.tally.done, found.report_path is not None) == (found.total, bool(lines))
+    return {name: value for name, value in found.result.items() if name != "warnings"}, lines
 
 
 async def seal_all(shop: Business) -> None:
