@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from app.domain.rollups.rows import HOUR_MS
 from app.domain.rollups.sealing import DirtyNotes, SealTask, Timing
+from app.domain.values.instants import HOUR_MS
 
 RETRY_SECONDS = 60.0
 """The time after which a worker looks again at a workspace where sealing has failed."""

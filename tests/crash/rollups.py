@@ -12,8 +12,9 @@ from app.domain.actors import SCOPES, Actor
 from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.rollups.levels import Level
 from app.domain.rollups.periods import COUNT, PassPeriod, is_month, sum_months, sum_year, year_of
-from app.domain.rollups.rows import DAY_MS, CountedRow, RowKey, Totals, add_rows, row_of
+from app.domain.rollups.rows import CountedRow, RowKey, Totals, add_rows, row_of
 from app.domain.rollups.selections import Cells, Selection
+from app.domain.values.instants import DAY_MS
 from app.domain.values.zones import UTC
 from app.resources import Resources
 from app.store.codecs.events import from_doc

@@ -14,9 +14,9 @@ from app.commands.context import Context
 from app.commands.insights.reading import read_rows
 from app.domain.errors import Unavailable
 from app.domain.events.tombstones import tombstone_id
-from app.domain.rollups.rows import DAY_MS, QUARTER_HOUR_MS
+from app.domain.rollups.rows import QUARTER_HOUR_MS
 from app.domain.rollups.selections import Cells, Selection
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import DAY_MS, to_ms
 from app.domain.values.zones import UTC
 
 from .memory import MemoryDatabase

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.domain.rollups.rows import HOUR_MS
 from app.domain.rollups.sealing import AT_ONCE
+from app.domain.values.instants import HOUR_MS
 from workers.seals import RETRY_SECONDS, Seals
 
 

@@ -7,8 +7,7 @@ either sees the new dimension or does not make its content valid.
 from __future__ import annotations
 
 from app.domain.jobs import Tally
-from app.domain.rollups.rows import DAY_MS
-from app.domain.values.instants import EARLIEST, to_ms
+from app.domain.values.instants import DAY_MS, EARLIEST, to_ms
 from app.store.codecs.jobs import DimensionsOrder
 from app.store.operations.rollup_marking import RollupMarking
 

@@ -14,8 +14,7 @@ from app.domain.insights.verification import VerificationOrder, Verified
 from app.domain.jobs import Tally
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Period
-from app.domain.rollups.rows import DAY_MS
-from app.domain.values.instants import format_instant, from_ms, to_ms
+from app.domain.values.instants import DAY_MS, format_instant, from_ms, to_ms
 from app.store.mongo.paging import PageRequest
 from app.store.operations.recomputation import PASSES_AT_ONCE, Comparison, DeepCheck
 from app.store.operations.rollup_check import ComparedRollups, RollupCheck

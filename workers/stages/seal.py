@@ -21,9 +21,9 @@ from app.domain.rollups.dimensions import Incomplete, claimed
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
-from app.domain.rollups.rows import DAY_MS, HOUR_MS, QUARTER_HOUR_MS
+from app.domain.rollups.rows import QUARTER_HOUR_MS
 from app.domain.rollups.sealing import SealTask
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import DAY_MS, HOUR_MS, to_ms
 from app.store.codecs.rollups import content_to_docs, dimension_parts_of, head_id, parts_of, rows_from_docs
 from app.store.mongo.queries import Doc
 from app.store.stages.rollups import Seal

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from app.commands.context import Context
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Choice, Head, Period, PeriodPlan, choose, choose_hours, runs_of
-from app.domain.rollups.rows import HOUR_MS, CountedRow
+from app.domain.rollups.rows import CountedRow
 from app.domain.rollups.selections import Plan
+from app.domain.values.instants import HOUR_MS
 from app.store.mongo.usage import charge
 from app.store.workspace.waiting import Waiting
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.domain.events.events import INTERNAL_TYPES, Event
-from app.domain.values.instants import from_ms
+from app.domain.values.instants import DAY_MS, HOUR_MS, from_ms
 
 from .levels import Level
-from .rows import DAY_MS, HOUR_MS, QUARTER_HOUR_MS, CountedRow, RowKey, Totals, row_of
+from .rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, row_of
 
 Content = Mapping[str, Mapping[RowKey, Mapping[int, Totals]]]
 """Totals of one period by event type, row and cell of time.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import DAY_MS, HOUR_MS, from_ms, to_ms
 
-from .rows import DAY_MS, HOUR_MS, QUARTER_HOUR_MS
+from .rows import QUARTER_HOUR_MS
 
 
 class Level(StrEnum):

@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from app.domain.values.instants import HOUR_MS
 from app.domain.values.periods import add_periods, period_days
 from app.domain.values.zones import days_of
 
 from .dimensions import holds
 from .levels import Level
-from .rows import HOUR_MS, QUARTER_HOUR_MS
+from .rows import QUARTER_HOUR_MS
 from .selections import CALENDAR, Cells, Selection
 
 Span = tuple[int, int]

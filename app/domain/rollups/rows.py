@@ -14,8 +14,6 @@ from app.domain.events.events import Category, Event
 from app.domain.values.decimals import ZERO, add_exactly
 
 QUARTER_HOUR_MS = 900_000
-HOUR_MS = 4 * QUARTER_HOUR_MS
-DAY_MS = 24 * HOUR_MS
 
 
 class RowKey(NamedTuple):

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.domain.values.instants import DAY_MS, HOUR_MS
+
 from .levels import Level
-from .rows import DAY_MS, HOUR_MS
 
 RECENT_MS = DAY_MS
 """Age up to which an hour counts as one that ended lately. Events that arrive late for a reason are rarely older."""

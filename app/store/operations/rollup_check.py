@@ -14,8 +14,8 @@ from app.domain.insights.rollup_comparison import Rows, compare_rows, hash_rows,
 from app.domain.rollups.building import counts_in_rows
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period
-from app.domain.rollups.rows import DAY_MS, CountedRow, add_rows, row_of
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.rollups.rows import CountedRow, add_rows, row_of
+from app.domain.values.instants import DAY_MS, from_ms, to_ms
 from app.store.codecs.events import from_doc
 from app.store.codecs.rollups import content_ids, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks

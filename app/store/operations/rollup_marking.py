@@ -9,8 +9,7 @@ from pymongo import UpdateOne
 
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
-from app.domain.rollups.rows import HOUR_MS
-from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
+from app.domain.values.instants import DAY_MS, EARLIEST, HOUR_MS, LATEST, from_ms, to_ms
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.codecs.passes import made_at_part
 from app.store.mongo.queries import Database, Doc, ErrorTranslating

@@ -19,7 +19,7 @@ from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import DAY_MS, from_ms, to_ms
 from app.domain.values.paths import Steps
 from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import (
@@ -40,7 +40,7 @@ SCAN_BATCH_SIZE = 1_000
 """Events that one read of a scan returns. Between two reads, the worker's other stages run."""
 MAX_ATTEMPTS = 5
 """Attempts to record that a dimension overflows. Each one fails only if another change takes its revision."""
-KEPT_MS = 86_400_000
+KEPT_MS = DAY_MS
 """How long a content is kept that its head does not name: a reader may have read the head a moment before."""
 
 

@@ -13,11 +13,11 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Category
 from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import Span, has_quarters
-from app.domain.rollups.rows import HOUR_MS, QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
+from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO
-from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.instants import HOUR_MS, from_ms, to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
 from app.store.codecs.counting import COUNTED, IS_MADE, WAITS

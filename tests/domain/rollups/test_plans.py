@@ -12,8 +12,9 @@ import pytest
 from app.domain.rollups.building import Content, build_content, rows_of
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Choice, Head, Period, PeriodPlan, choose, choose_hours, plan_period, runs_of
-from app.domain.rollups.rows import DAY_MS, HOUR_MS, CountedRow, add_rows, row_of
+from app.domain.rollups.rows import CountedRow, add_rows, row_of
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
+from app.domain.values.instants import DAY_MS, HOUR_MS
 from app.domain.values.periods import period_days
 from app.domain.values.zones import UTC, days_of
 from tests.domain.rollups.test_rows import purchase

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.domain.rollups.levels import Level
-from app.domain.rollups.rows import DAY_MS, HOUR_MS
 from app.domain.rollups.sealing import AT_ONCE, DirtyNotes, DirtyPeriod, SealTask, Timing
+from app.domain.values.instants import DAY_MS, HOUR_MS
 
 TIMING = Timing(quiet=5, limit=30, old_quiet=10, old_limit=3_600)
 DAY = 20_000 * DAY_MS

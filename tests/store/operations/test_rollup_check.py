@@ -11,9 +11,8 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import delete_events
 from app.domain.events.event_queries import EventQuery
 from app.domain.rollups.levels import Level
-from app.domain.rollups.rows import DAY_MS
 from app.domain.rollups.sealing import AT_ONCE
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import DAY_MS, to_ms
 from app.store.operations.rollup_check import ComparedRollups, RollupCheck
 from tests.business import Business
 from workers.stages.run_job import jobs
