@@ -14,11 +14,12 @@ def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 
 
 ROWS = (
-    _rows("WH1", (1, 7), (9, 9), (11, 11), (13, 15), (18, 22))
+    _rows("WH1", (1, 22))
     | _rows("WH2", (1, 31))
-    | _rows("WH3", (1, 1))
+    | _rows("WH3", (1, 2))
     | _rows("WH4", (1, 1))
-    | _rows("V1", (1, 3), (5, 5), (7, 15))
+    | _rows("V1", (1, 15))
+    | _rows("V2", (1, 3))
     | _rows("A1", (1, 25))
 )
 

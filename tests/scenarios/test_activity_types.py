@@ -1,4 +1,4 @@
-"""Each type of activity follows from something that a user does, and is seen in the feed, by webhook and by export."""
+"""Each type of activity follows from what a user does, and is seen in the feed, by webhook and by export (V2-02)."""
 
 from __future__ import annotations
 
