@@ -107,7 +107,8 @@ class Dispatcher(LogRun[QueuedMessage]):
             # The URL may be another one, or an operator may have enabled the endpoint: earlier failures do not count.
             self._outcomes.reset_health()
         if self._endpoint != before or query != self._query:
-            self._query, self._log_end = query, None
+            self._query = query
+            self._forget_log_end()
             self._matches = match_none if query is None else query.matches
             self._partitions.drop_messages()
 

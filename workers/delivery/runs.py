@@ -64,7 +64,9 @@ class LogRun(Generic[Q]):
         """Tasks under way, each with the function that takes its result."""
         self._log_end: int | None = None
         """The position at which the last read of the log found its end, or None if there may be more activities."""
-        self._is_stale, self._is_reading, self._state_read_at = True, False, 0.0
+        self._is_stale, self._state_read_at = True, 0.0
+        self._is_reading = self._is_reading_outdated = False
+        """Whether a read of the log is under way, and whether the work token or the filter has changed since it began."""
         self._started_at = self._saved_at = time.monotonic()
         self._stop_deadline: float | None = None
 
@@ -163,7 +165,7 @@ class LogRun(Generic[Q]):
         start = self._partitions.find_next_read()
         if self._is_reading or start is None or (self._log_end is not None and start >= self._log_end):
             return False
-        self._is_reading = True
+        self._is_reading, self._is_reading_outdated = True, False
         self._start_task(self._read_log(start), lambda read: self._take_read(start, *read))
         return True
 
@@ -172,7 +174,11 @@ class LogRun(Generic[Q]):
         self._is_reading = False
         end = activities[-1].position + 1 if activities else start
         self._partitions.feed(start, activities, end, item_of)
-        self._log_end = end if len(activities) < LOG_BATCH_SIZE else None
+        self._log_end = end if len(activities) < LOG_BATCH_SIZE and not self._is_reading_outdated else None
+
+    def _forget_log_end(self) -> None:
+        """Let the log be read on. A read that is under way may have begun before the log grew, so it finds no end."""
+        self._log_end, self._is_reading_outdated = None, True
 
     def _start_task(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
         self._running[asyncio.create_task(work)] = then
@@ -192,7 +198,8 @@ class LogRun(Generic[Q]):
         if wake_up in done:
             self._wake_up.clear()
             # Saving is due at once: it returns the work token, which shows whether the reader or its work has changed.
-            self._log_end, self._saved_at = None, 0.0
+            self._forget_log_end()
+            self._saved_at = 0.0
         wake_up.cancel()
         for task in done - {wake_up}:
             self._running.pop(task)(task.result())
@@ -209,7 +216,8 @@ class LogRun(Generic[Q]):
         if lease is None:
             raise LeaseLost
         if lease.work_token != self._lease.work_token:
-            self._is_stale, self._log_end = True, None
+            self._is_stale = True
+            self._forget_log_end()
         self._lease, self._saved_at = lease, time.monotonic()
         self._mark_saved()
 

@@ -20,6 +20,7 @@ from tests.crashes import Crash, CrashInjector
 from tests.patience import wait_until
 from tests.receiver import Answer, ReceivedRequest
 from tests.workers.stages.test_deliver import DeliveryHarness, harness, is_in_order, receiver
+from workers.delivery.dispatcher import Dispatcher
 from workers.worker import Worker
 
 __all__ = ["harness", "receiver"]
@@ -134,6 +135,35 @@ async def test_activities_published_while_a_delivery_ends_are_delivered(
     await harness.deliver()
     assert harness.receiver.ids == [activity.id for activity in await harness.business.read_log()]
     assert len(harness.receiver.ids) == 4
+
+
+async def test_activities_published_during_a_slow_read_of_the_log_are_delivered(
+    harness: DeliveryHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read began before they were published. The run learns the new work token before it has the result of the read."""
+    await harness.record(1, 1)
+    read, save = Dispatcher._read_log, EndpointLeases.save_progress
+    saved = asyncio.Event()
+
+    async def read_slowly(dispatcher: Dispatcher, start: int) -> Any:
+        found = await read(dispatcher, start)
+        if not saved.is_set():
+            await harness.record(1, 1)
+            dispatcher._wake_up.set()
+            await saved.wait()
+        return found
+
+    async def save_and_tell(*args: Any) -> Any:
+        lease = await save(*args)
+        saved.set()
+        return lease
+
+    monkeypatch.setattr(Dispatcher, "_read_log", read_slowly)
+    monkeypatch.setattr(EndpointLeases, "save_progress", save_and_tell)
+    await harness.deliver()
+    feed = await harness.business.read_log()
+    assert harness.receiver.ids == [activity.id for activity in feed]
+    assert len(feed) == 3
 
 
 @pytest.mark.parametrize(("cls", "step"), [(PartitionQueries, "announce_work"), (PublishQueries, "published")])
