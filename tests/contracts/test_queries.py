@@ -729,7 +729,8 @@ async def find_passes(business: Business, segment_id: str) -> None:
     finding, now_ms = business.ctx.workspace.finding, to_ms(datetime(2027, 1, 1, tzinfo=UTC))
     for query in (
         PassQuery(), PassQuery(ids=["pass_none"]), PassQuery(search=parse_search("p1")),
-        PassQuery(search=parse_search("p")), PassQuery(segment_ids=[segment_id], statuses=("ACTIVE",)),
+        PassQuery(search=parse_search("p")), PassQuery(search=parse_search("an")),
+        PassQuery(segment_ids=[segment_id]), PassQuery(segment_ids=[segment_id], statuses=("ACTIVE",)),
         PassQuery(created_after=datetime(2025, 1, 1, tzinfo=UTC)), PassQuery(points_min=Decimal(0), points_max=Decimal(9)),
         PassQuery(last_event_before=datetime(2027, 1, 1, tzinfo=UTC)), PassQuery(consent="news"),
     ):  # fmt: skip

@@ -108,7 +108,7 @@ INTERNAL = frozenset(
     app.graphql.execution.persisted.MAX_CACHED_CHARACTERS
     app.graphql.execution.persisted.MAX_CACHED_DOCUMENTS
     app.graphql.types.filters.MAX_SOURCES
-    app.store.workspace.finding.MAX_TERMS_COUNTED
+    app.store.workspace.pass_filters.MAX_TERMS_COUNTED
     app.local.processes.MAX_RESTART_DELAY_SECONDS
     app.outbound.sending.MAX_ERROR_CHARACTERS
     app.outbound.smtp.MAX_IDLE_CONNECTIONS

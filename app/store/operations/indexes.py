@@ -28,8 +28,9 @@ FORMER_INDEXES = {
             "workspace_1_merge_1",
         }
     ),
-    # A name of each pass guards its external id. {workspace, slot, rev} replaces {workspace, rev}.
-    "passes": frozenset({"workspace_1_external_id_1", "workspace_1_rev_1"}),
+    # A name of each pass guards its external id. {workspace, slot, rev} replaces {workspace, rev}, and
+    # {workspace, tokens, created_at, _id} replaces {workspace, tokens}.
+    "passes": frozenset({"workspace_1_external_id_1", "workspace_1_rev_1", "workspace_1_tokens_1"}),
 }
 """Names of indexes that earlier versions made and this version does not use, by collection.
 
@@ -71,7 +72,7 @@ _index("passes", "workspace", "alias_of", "alias", partial="alias")
 _index("passes", "workspace", "slot", "rev")
 _index("passes", "workspace", "memberships.s", "_id")
 _index("passes", "workspace", "created_at", "_id")
-_index("passes", "workspace", "tokens")
+_index("passes", "workspace", "tokens", "created_at", "_id")
 _index("passes", "workspace", "last_event", "_id")
 _index("passes", "workspace", "name_key", "_id")
 _index("passes", "workspace", "points", "_id")

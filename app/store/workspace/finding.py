@@ -4,38 +4,33 @@ A filter and an order may be combined at will, so no index serves every combinat
 
 - the passes that the filter names by their ids;
 - all passes of one condition that an index holds, such as a word of the search, if they are at most 20,000;
-- the passes in the order of the list, until the page is full or 20,000 are examined.
+- the passes in the order of the list, until the page is full or 20,000 are examined. In the order of creation, these
+  may be the passes of one word of the search.
 
-(Source: docs/decisions/0121-three-ways-to-read-a-page-of-passes.md.)
+(Source: docs/decisions/0121-three-ways-to-read-a-page-of-passes.md and 0158-passes-of-a-word-in-order-of-creation.md.)
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Context, Decimal
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
-
-from bson import Decimal128
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes.pass_queries import PassOrder, PassOrderField, PassQuery, sort_key
 from app.domain.passes.passes import Pass
-from app.domain.passes.search_tokens import INDEXED_LENGTHS, Alternative, indexed_beginning
-from app.domain.values.conditions import Condition
-from app.domain.values.instants import DAY_MS, EARLIEST, from_ms
-from app.store.codecs.pass_search import NO_EVENT
+from app.domain.values.instants import HOUR_MS
 from app.store.codecs.passes import from_doc
-from app.store.mongo.conditions import between, condition_to_filter
-from app.store.mongo.decimal128 import MAX_DIGITS, to_decimal128
 from app.store.mongo.id_ranges import PASS_IDS
-from app.store.mongo.paging import Key, Page, PageRequest, build_keyset_filter, count_matching, cut_page, read_page
+from app.store.mongo.paging import Key, Page, PageRequest, count_matching, cut_page, read_page
 from app.store.mongo.queries import Doc, WorkspaceQueries
 from app.store.mongo.time_ranges import MAX_EXAMINED, RangeScan, ScanPosition
 from app.store.mongo.usage import charge
 
-from .activities import any_of
+from .pass_filters import NO_PART, POINTS, TOKENS, conditions_of, indexed_parts
+from .pass_orders import INSTANTS, ORDERED, key_from_stored, keyset_filters, order_of, sort_of, to_stored
 from .passes import CREATED, LIST_PROJECTION
 
 SMALL_SET = 1_000
@@ -46,22 +41,8 @@ FIRST_LOOK = 1_000
 """Passes that a page in the order of an instant examines before it counts the passes of frequent conditions."""
 MAX_COUNTED_PASSES = 1_000_000
 """Passes that counting a list may examine, if its filter has conditions outside the index."""
-MAX_TERMS_COUNTED = 3
-"""Words of a search whose passes are counted, to find a rare one."""
-LAST_EVENT, NAME, POINTS, TOKENS, SEGMENT = "last_event", "name_key", "points", "tokens", "memberships.s"
-_ORDERED: Mapping[PassOrderField, tuple[str, Doc]] = {
-    PassOrderField.CREATED: ("created_at", CREATED),
-    PassOrderField.LAST_EVENT: (LAST_EVENT, {"$gte": NO_EVENT}),
-    PassOrderField.NAME: (NAME, {"$gte": ""}),
-    PassOrderField.POINTS: (POINTS, {"$gte": Decimal128("-" + MAX_DIGITS * "9")}),
-}
-"""Field of each order, and the condition that every pass meets in it. Stubs and aliases have none of these fields."""
-_INSTANTS = frozenset({PassOrderField.CREATED, PassOrderField.LAST_EVENT})
-_END_OF_TEXTS = "\U0010ffff"
-"""Text that follows, after the same word, every other text that a token may have there."""
-_DOUBLE = Context(prec=15, Emin=-20)
-"""Digits that a double keeps: the embedded server compares decimals as doubles at the end of a range in an index."""
-_SPLIT: Doc = {"split": {"$exists": True}}
+FIRST_RANGE_MS = HOUR_MS
+"""Width of the first range of time that a page reads. Ranges grow until they hold the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,42 +66,68 @@ class FindQueries(WorkspaceQueries):
     async def page(self, query: PassQuery, span: PageRequest, order: PassOrder, newest_ms: int) -> Page[Pass]:
         """Return the passes that match, in an order; key as `sort_key`. None is expected after `newest_ms`: now.
 
-        Index: _id with ids. Else one that selects few passes: {workspace, tokens}, {workspace, memberships.s, _id} or that
-        of a range. Else that of the order: {workspace, f, _id} with f created_at, last_event, name_key or points. Raises
-        InvalidInput, with advice, if 20,000 passes were examined and too few of them match. With the limit 0, such a page
-        states that passes may follow.
+        Index: _id with ids. Else one that selects few passes: {workspace, tokens, created_at, _id}, {workspace,
+        memberships.s, _id} or that of a range. Else that of the order: {workspace, f, _id} with f created_at, last_event,
+        name_key or points. Raises InvalidInput, with advice, if 20,000 passes were examined and too few of them match. With
+        the limit 0, such a page states that passes may follow.
         """
         where = self._where(query)
         if query.ids is not None:
             return cut_page(await self._find_named(query.ids, where), partial(_key, order), order.ascending, span)
-        first, every = _ORDERED[order.field]
-        in_order = {**where, first: {**every, **where.get(first, {})}}
-        stored = _to_stored(span)
-        if in_order.keys() <= {"workspace", first}:
-            return await self._read_in_order(in_order, stored, order)
-        by_instant = order.field in _INSTANTS
-        if by_instant and not query.search.has_rare_word:
-            # The embedded servers take 1 ms to count 100 passes of a condition. The newest ones often fill the page sooner.
-            most = min(FIRST_LOOK, self.max_examined)
-            page = await self._scan(in_order, span, order, most=most, newest_ms=newest_ms)
-            if page is not None:
-                return page
-        enough = SMALL_SET if by_instant else SORTED_SET
-        small = await self._smallest_set(query, where, self.max_examined, enough=enough)
-        page = None
-        if small is None or small.size > enough:
-            most = self.max_examined if small is None else min(small.size, self.max_examined)
-            if by_instant:
-                page = await self._scan(in_order, span, order, most=most, newest_ms=newest_ms)
-            else:
-                page = await self._read_first(in_order, stored, order, most=most)
-        if page is None and small is not None and small.size <= self.max_examined:
-            page = await self._read_set(small, where, stored, order)
+        if order.field in INSTANTS:
+            page = await self._page_by_instant(query, where, span, order, newest_ms=newest_ms)
+        else:
+            page = await self._page_by_value(query, where, span, order)
         if page is None and not span.limit:
             page = Page([], has_more=True)
         if page is None:
             raise _too_many(f"{self.max_examined // 2:,} or more passes were examined, and too few match", query)
         return page
+
+    async def _page_by_instant(
+        self, query: PassQuery, where: Doc, span: PageRequest, order: PassOrder, *, newest_ms: int
+    ) -> Page[Pass] | None:
+        """Return a page in the order of an instant, or None if too few of the passes that were examined match."""
+        scan = partial(self._scan, self._in_order(query, where, order), span, order, newest_ms=newest_ms)
+        if not query.search.has_rare_word:
+            # The embedded servers take 1 ms to count 100 passes of a condition. The newest ones often fill the page sooner.
+            page = await scan(most=min(FIRST_LOOK, self.max_examined))
+            if page is not None:
+                return page
+        small = await self._smallest_set(query, where, self.max_examined, enough=SMALL_SET)
+        page = None
+        if small is None or small.size > SMALL_SET:
+            page = await scan(most=self.max_examined if small is None else min(small.size, self.max_examined))
+        if page is None and small is not None and small.size <= self.max_examined:
+            page = await self._read_set(query, small, span, order)
+        return page
+
+    async def _page_by_value(
+        self, query: PassQuery, where: Doc, span: PageRequest, order: PassOrder
+    ) -> Page[Pass] | None:
+        """Return a page in the order of names or points, or None if too few of the passes that were examined match."""
+        first, every = ORDERED[order.field]
+        in_order = {**where, first: {**every, **where.get(first, {})}}
+        if in_order.keys() <= {"workspace", first}:
+            return await read_page(
+                self._collection, in_order, order_of(order), to_stored(span), from_doc, LIST_PROJECTION
+            )
+        only = indexed_parts(query, where)
+        if len(only) == 1 and self._is_bounded_by_key(query, only[0], order):
+            page = await self._read_by_keys(query, only[0], span, order)
+            if page is not None:
+                return page
+        small = await self._smallest_set(query, where, self.max_examined, enough=SORTED_SET)
+        if small is None or small.size > SORTED_SET:
+            most = self.max_examined if small is None else min(small.size, self.max_examined)
+            page = await self._read_first(in_order, to_stored(span), order, most=most)
+            if page is not None:
+                return page
+        if small is None or small.size > self.max_examined:
+            return None
+        if self._is_bounded_by_key(query, small.parts, order):
+            return await self._read_by_keys(query, small.parts, span, order)
+        return await self._read_set(query, small, span, order)
 
     async def count(self, query: PassQuery) -> int:
         """Return the number of passes that match. Indexes as for `page`.
@@ -132,7 +139,7 @@ class FindQueries(WorkspaceQueries):
             return len(await self._find_named(query.ids, where))
         if where.keys() == {"workspace"}:
             where["created_at"] = CREATED
-        for first, _ in _ORDERED.values():
+        for first, _ in ORDERED.values():
             if where.keys() == {"workspace", first}:
                 return await count_matching(self._collection, where, ("workspace",), first)
         small = await self._smallest_set(query, where, MAX_COUNTED_PASSES, enough=SMALL_SET)
@@ -142,7 +149,7 @@ class FindQueries(WorkspaceQueries):
         if small.size > MAX_COUNTED_PASSES:
             raise _too_many(f"Counting these would examine more than {MAX_COUNTED_PASSES:,} passes", query)
         await charge(small.size)
-        counted = [[*self._set_stages(small, number, where), {"$count": "n"}] for number in range(len(small.parts))]
+        counted = [[*self._set_stages(query, small, number), {"$count": "n"}] for number in range(len(small.parts))]
         answers = await asyncio.gather(*(self._collection.aggregate(stages).to_list(None) for stages in counted))
         return sum(int(docs[0]["n"]) for docs in answers if docs)
 
@@ -151,8 +158,18 @@ class FindQueries(WorkspaceQueries):
         stages = [{"$match": self._by_id({"$in": list(ids)})}, {"$match": where}, {"$project": LIST_PROJECTION}]
         return [from_doc(doc) for doc in await self._collection.aggregate(stages).to_list(None)]
 
-    async def _read_in_order(self, where: Doc, span: PageRequest, order: PassOrder) -> Page[Pass]:
-        return await read_page(self._collection, where, _order_of(order), span, from_doc, LIST_PROJECTION)
+    def _in_order(self, query: PassQuery, where: Doc, order: PassOrder) -> Doc:
+        """Return the filter by which a scan reads passes in the order of the list.
+
+        In the order of creation, it reads the passes of a word of the search, if an index holds the word.
+        """
+        first, every = ORDERED[order.field]
+        if order.field is PassOrderField.CREATED:
+            for part, *others in indexed_parts(query, where):
+                if TOKENS in part and not others:
+                    where = {**self._where(query, part), **part}
+                    break
+        return {**where, first: {**every, **where.get(first, {})}}
 
     async def _scan(
         self, where: Doc, span: PageRequest, order: PassOrder, *, most: int, newest_ms: int
@@ -160,10 +177,11 @@ class FindQueries(WorkspaceQueries):
         """Return a page in the order of an instant, or None if too few of the passes that were examined match."""
         ascending = order.ascending != span.backward
         begin, until = (span.before, span.after) if span.backward else (span.after, span.before)
-        start = None if begin is None else ScanPosition(begin[0], begin[1], DAY_MS)
+        start = None if begin is None else ScanPosition(begin[0], begin[1], FIRST_RANGE_MS)
+        by = ("workspace", TOKENS) if TOKENS in where else ("workspace",)
         scan = RangeScan(
-            collection=self._collection, where=where, by=("workspace",), first=_ORDERED[order.field][0],
-            ascending=ascending, start=start, until=until, newest_ms=newest_ms, max_examined=most, ids=PASS_IDS,
+            collection=self._collection, where=where, by=by, first=ORDERED[order.field][0], ascending=ascending,
+            start=start, until=until, newest_ms=newest_ms, width_ms=FIRST_RANGE_MS, max_examined=most, ids=PASS_IDS,
         )  # fmt: skip
         docs = await scan.read(span.limit + 1)
         if len(docs) <= span.limit and not scan.is_over:
@@ -173,9 +191,9 @@ class FindQueries(WorkspaceQueries):
 
     async def _read_first(self, where: Doc, span: PageRequest, order: PassOrder, *, most: int) -> Page[Pass] | None:
         """Return a page of the first passes in an order, or None if too few of the passes that were examined match."""
-        by = _order_of(order)
+        by = order_of(order)
         first, _ = by[0]
-        keyed = _keyset_filters(span, by)
+        keyed = keyset_filters(span, by)
         indexed = self._in_workspace(**{first: where[first]})
         bounds = [{first: each[first]} for each in keyed]
         head: list[Doc] = [{"$match": indexed}, *({"$match": each} for each in bounds)]
@@ -184,29 +202,59 @@ class FindQueries(WorkspaceQueries):
         await charge(min(most, following))
         others = [{name: value} for name, value in where.items() if name not in indexed]
         exact = [{"$match": {"$and": keyed}}] if keyed else []
-        stages = [*head, *exact, {"$sort": _sort_of(by, span)}, {"$limit": most}, {"$match": {"$and": others}}]
+        stages = [*head, *exact, {"$sort": sort_of(by, span)}, {"$limit": most}, {"$match": {"$and": others}}]
         docs = await self._collection.aggregate([*stages, *_first_of(span)]).to_list(None)
         if len(docs) <= span.limit and following > most:
             return None
         cards = [from_doc(doc) for doc in docs[: span.limit]]
         return Page(cards[::-1] if span.backward else cards, len(docs) > span.limit)
 
-    async def _read_set(self, small: _IndexedSet, where: Doc, span: PageRequest, order: PassOrder) -> Page[Pass]:
+    def _is_bounded_by_key(self, query: PassQuery, parts: Sequence[Doc], order: PassOrder) -> bool:
+        """Return whether the passes of the parts match whose names or points are within the bounds of the query."""
+        first = ORDERED[order.field][0]
+        bounds = replace(query, points_min=None, points_max=None) if first == POINTS else query
+        return all(not conditions_of(bounds, part).keys() - part.keys() for part in parts)
+
+    async def _read_by_keys(
+        self, query: PassQuery, parts: Sequence[Doc], span: PageRequest, order: PassOrder
+    ) -> Page[Pass] | None:
+        """Return a page of the passes of some parts, by their names or points; None if they are too many.
+
+        It reads the keys of all these passes and sorts them. To sort passes, the embedded servers decode them whole: that
+        takes them three times as long.
+        """
+        first = ORDERED[order.field][0]
+        most = self.max_examined + 1
+        reads = [
+            self._collection.find(self._in_workspace(**part), {first: 1}, batch_size=most + 1).limit(most).to_list(None)
+            for part in parts
+        ]
+        found = {doc["_id"]: doc[first] for docs in await asyncio.gather(*reads) for doc in docs if first in doc}
+        if len(found) >= most:
+            return None
+        await charge(len(found))
+        keys = [(key_from_stored(value), pass_id) for pass_id, value in found.items()]
+        page = cut_page([key for key in keys if _is_within(query, key[0])], tuple, order.ascending, span)
+        docs = {doc["_id"]: doc for doc in await self._by_ids([pass_id for _, pass_id in page.items], LIST_PROJECTION)}
+        cards = [from_doc(docs[pass_id]) for _, pass_id in page.items if first in docs.get(pass_id, ())]
+        return Page(cards, page.has_more)
+
+    async def _read_set(self, query: PassQuery, small: _IndexedSet, span: PageRequest, order: PassOrder) -> Page[Pass]:
         """Return a page of the passes of a set: of each part as many as the page has, and of them the first."""
         await charge(small.size)
-        by = _order_of(order)
-        keyed = _keyset_filters(span, by)
-        rest = [{"$sort": _sort_of(by, span)}, *_first_of(span)]
-        reads = [[*self._set_stages(small, number, where, keyed), *rest] for number in range(len(small.parts))]
+        by = order_of(order)
+        keyed = keyset_filters(to_stored(span), by)
+        rest = [{"$sort": sort_of(by, span)}, *_first_of(span)]
+        reads = [[*self._set_stages(query, small, number, keyed), *rest] for number in range(len(small.parts))]
         answers = await asyncio.gather(*(self._collection.aggregate(stages).to_list(None) for stages in reads))
         cards = [from_doc(doc) for docs in answers for doc in docs]
         whole = PageRequest(limit=span.limit, backward=span.backward)
         return cut_page(cards, partial(_key, order), order.ascending, whole)
 
-    def _set_stages(self, small: _IndexedSet, number: int, where: Doc, keyed: Sequence[Doc] = ()) -> list[Doc]:
+    def _set_stages(self, query: PassQuery, small: _IndexedSet, number: int, keyed: Sequence[Doc] = ()) -> list[Doc]:
         """Return the stages that find the matching passes of one part of a set, without those of the parts before."""
         part, earlier = small.parts[number], small.parts[:number]
-        others = [{name: value} for name, value in where.items() if name not in part and name != "workspace"]
+        others = [{name: value} for name, value in conditions_of(query, part).items() if name not in part]
         others += [*({"$nor": [each]} for each in earlier), *keyed]
         return [{"$match": self._in_workspace(**part)}, *([{"$match": {"$and": others}}] if others else [])]
 
@@ -219,7 +267,7 @@ class FindQueries(WorkspaceQueries):
         most. The embedded servers count all passes of a frequent word, although the count has a limit.
         """
         best: _IndexedSet | None = None
-        for parts in _indexed_parts(query, where):
+        for parts in indexed_parts(query, where):
             size = sum(await asyncio.gather(*(self._count_set(max_examined + 1, part) for part in parts)))
             if best is None or size < best.size:
                 best = _IndexedSet(parts, size)
@@ -232,109 +280,26 @@ class FindQueries(WorkspaceQueries):
         docs = await self._collection.aggregate(stages).to_list(None)
         return int(docs[0]["n"]) if docs else 0
 
-    def _where(self, query: PassQuery) -> Doc:
-        where: Doc = self._in_workspace()
-        if query.created_after or query.created_before:
-            where |= between("created_at", query.created_after or EARLIEST, query.created_before)
-        if query.last_event_after or query.last_event_before:
-            where |= between(LAST_EVENT, query.last_event_after or EARLIEST, query.last_event_before)
-        bounds: Doc = {}
-        if query.points_min is not None:
-            bounds["$gte"] = to_decimal128(query.points_min)
-        if query.points_max is not None:
-            # With $lte, the embedded server omits passes with just this balance. What the range has too much goes below.
-            bounds["$lt"] = Decimal128(_DOUBLE.next_plus(query.points_max))
-        if bounds:
-            where[POINTS] = {**_ORDERED[PassOrderField.POINTS][1], **bounds}
-        if query.segment_ids is not None:
-            where[SEGMENT] = any_of(query.segment_ids)
-        for name, values in (("profile.status", query.statuses), ("tier", query.tier_keys)):
-            if values is not None:
-                where[name] = any_of(values)
-        further = [_term_to_filter(term) for term in query.search.terms]
-        if query.points_max is not None:
-            further.append({POINTS: {"$not": {"$gt": to_decimal128(query.points_max)}}})
-        if query.not_in_segment_ids:
-            further.append({SEGMENT: {"$nin": list(query.not_in_segment_ids)}})
-        if query.consent is not None:
-            further.append({"profile.consents": {"$elemMatch": {"key": query.consent, "given": True}}})
-        further += map(_field_filter, query.fields)
-        return {**where, "$and": further} if further else where
+    def _where(self, query: PassQuery, part: Mapping[str, object] = NO_PART) -> Doc:
+        """Return the filter of the passes that match. Among passes that meet the part, the rest of it is enough."""
+        return self._in_workspace(**conditions_of(query, part))
 
 
-def _indexed_parts(query: PassQuery, where: Doc) -> list[tuple[Doc, ...]]:
-    """Return the conditions that an index holds, the most promising first. A term of a search has one for each alternative.
-
-    A word is promising if its beginning has digits, or many letters.
-    """
-    terms: list[list[str]] = []
-    for term in query.search.terms:
-        rarest = [max(filter(None, map(indexed_beginning, words)), key=_promise, default="") for words in term]
-        if all(rarest):
-            terms.append(list(dict.fromkeys(rarest)))
-    terms.sort(key=lambda starts: min(map(_promise, starts)), reverse=True)
-    parts: list[tuple[Doc, ...]] = [tuple({TOKENS: start} for start in starts) for starts in terms[:MAX_TERMS_COUNTED]]
-    return parts + [({name: where[name]},) for name in (SEGMENT, "created_at", LAST_EVENT, POINTS) if name in where]
-
-
-def _promise(start: str) -> tuple[float, int]:
-    digits = sum(map(str.isdigit, start))
-    return digits + min(6, len(start) - digits) / 2, digits
-
-
-def _term_to_filter(term: Sequence[Alternative]) -> Doc:
-    alternatives: list[Doc] = [{"$and": [_word_to_filter(word) for word in words]} for words in term]
-    return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
-
-
-def _word_to_filter(word: str) -> Doc:
-    """Return the filter for passes with a token that begins with the word."""
-    if len(word) in INDEXED_LENGTHS:
-        return {TOKENS: word}
-    return {TOKENS: {"$elemMatch": {"$gte": word, "$lt": word + _END_OF_TEXTS}}}
-
-
-def _field_filter(condition: Condition) -> Doc:
-    """Return the filter for a condition on the fields of a pass. Keys with points are read from the split copy."""
-    split, plain = (condition_to_filter(condition, root) for root in ("split", "profile.fields"))
-    return {"$or": [{"$and": [_SPLIT, split]}, {"$and": [{"$nor": [_SPLIT]}, plain]}]}
+def _is_within(query: PassQuery, value: str | Decimal) -> bool:
+    """Return whether the key of a pass is within the bounds of the query. Names have none."""
+    if isinstance(value, str):
+        return True
+    return (query.points_min is None or value >= query.points_min) and (
+        query.points_max is None or value <= query.points_max
+    )
 
 
 def _key(order: PassOrder, card: Pass) -> Key:
     return sort_key(card, order.field)
 
 
-def _order_of(order: PassOrder) -> Sequence[tuple[str, int]]:
-    direction = 1 if order.ascending else -1
-    return ((_ORDERED[order.field][0], direction), ("_id", direction))
-
-
-def _sort_of(by: Sequence[tuple[str, int]], span: PageRequest) -> Doc:
-    return {name: -direction if span.backward else direction for name, direction in by}
-
-
 def _first_of(span: PageRequest) -> list[Doc]:
     return [{"$limit": span.limit + 1}, {"$project": LIST_PROJECTION}]
-
-
-def _keyset_filters(span: PageRequest, by: Sequence[tuple[str, int]]) -> list[Doc]:
-    """Return the filters for passes between the keys of a page, as documents store them."""
-    keys = ((span.after, True), (span.before, False))
-    return [build_keyset_filter(by, key, forward=forward) for key, forward in keys if key is not None]
-
-
-def _to_stored(span: PageRequest) -> PageRequest:
-    """Return the request with keys as documents store them: instants as dates, points as Decimal128."""
-
-    def stored(key: Key | None) -> Key | None:
-        if key is None:
-            return None
-        value, pass_id = key
-        if isinstance(value, int):
-            return from_ms(value), pass_id
-        return to_decimal128(value) if isinstance(value, Decimal) else value, pass_id
-
-    return PageRequest(limit=span.limit, after=stored(span.after), before=stored(span.before), backward=span.backward)
 
 
 def _too_many(what: str, query: PassQuery) -> InvalidInput:

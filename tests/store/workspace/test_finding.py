@@ -201,13 +201,14 @@ async def test_rare_word_of_a_search_decides_how_many_passes_are_examined(
     assert (len(page.items), examined) == (3, [3])
 
 
-async def test_page_that_the_newest_passes_fill_counts_nothing(
+async def test_page_of_one_word_or_segment_is_read_without_counting(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedded servers count all passes of a frequent condition. A word with four letters or a digit is not frequent."""
+    """The embedded servers count all passes of a condition. So only a rare word is counted, and one of two conditions."""
     cards = await store_passes(business, random.Random(5), 40)
-    frequent = [replace(card, id=new_id("pass"), external_id=f"frequent-{n}") for n, card in enumerate(cards)]
-    await business.ctx.workspace.passes.insert(frequent)
+    older = [replace(card, id=new_id("pass"), external_id=f"older-{n}") for n, card in enumerate(cards)]
+    older = [replace(card, created_at=card.created_at - 800 * DAY) for card in older]
+    await business.ctx.workspace.passes.insert(older)
     counted: list[object] = []
     count = FindQueries._count_set
 
@@ -216,13 +217,28 @@ async def test_page_that_the_newest_passes_fill_counts_nothing(
         return await count(store, most, part)
 
     monkeypatch.setattr(FindQueries, "_count_set", note)
-    for text, parts in (("fre", []), ("freq", [{"tokens": "freq"}])):
-        page = await business.ctx.workspace.finding.page(
-            PassQuery(search=parse_search(text)), PageRequest(5), PassOrder(), NOW_MS
-        )
-        assert len(page.items) == 5
-        assert page.has_more
+    monkeypatch.setattr(finding, "FIRST_LOOK", 10)
+    segment = {"memberships.s": "seg_a"}
+    for query, field, parts in (
+        (PassQuery(search=parse_search("old")), PassOrderField.CREATED, []),
+        (PassQuery(search=parse_search("olde")), PassOrderField.CREATED, [{"tokens": "olde"}]),
+        (PassQuery(search=parse_search("olde")), PassOrderField.NAME, []),
+        (PassQuery(segment_ids=["seg_a"]), PassOrderField.POINTS, []),
+        (PassQuery(segment_ids=["seg_a"], search=parse_search("old")), PassOrderField.POINTS, [{"tokens": "old"}]),
+        (PassQuery(segment_ids=["seg_a"], statuses=("ACTIVE",)), PassOrderField.POINTS, [segment]),
+    ):
+        counted.clear()
+        page = await business.ctx.workspace.finding.page(query, PageRequest(5), PassOrder(field), NOW_MS)
+        assert (len(page.items), page.has_more) == (5, True)
         assert counted == parts
+
+
+async def test_page_by_points_keeps_exactly_the_bounds_of_the_filter(business: Business) -> None:
+    cards = await store_passes(business, random.Random(8), 40)
+    points = sorted({card.points for card in cards if "seg_a" in card.memberships})
+    query = PassQuery(segment_ids=["seg_a"], points_min=points[1], points_max=points[-2])
+    page = await business.ctx.workspace.finding.page(query, PageRequest(50), PassOrder(PassOrderField.POINTS), NOW_MS)
+    assert {card.points for card in page.items} == set(points[1:-1])
 
 
 async def test_too_many_passes_to_examine_are_refused_with_advice(
