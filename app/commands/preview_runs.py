@@ -19,6 +19,7 @@ from app.domain.passes.passes import Pass
 from app.domain.preview import Preview, PreviewOrder, PreviewTally, sum_tallies
 from app.domain.segments.segments import Circle, Version
 from app.domain.simulation import definitions_of, memberships_at
+from app.domain.values.estimates import estimate_most
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.endpoints import MAX_ENDPOINTS, EndpointStatus
 from app.store.mongo.paging import Page, PageRequest
@@ -97,10 +98,19 @@ class PreviewRun:
             )
         return drawn
 
-    def count_events(self, cards: Sequence[Pass]) -> int:
-        """Return the number of events that the preview reads for these passes, without those that walks need."""
+    @property
+    def may_read_events(self) -> bool:
+        """Whether the answer for a pass may take its events. Walks read events in any case."""
+        return self._is_replayed or self._preview.may_build_measures
+
+    def most_events(self, drawn: Sequence[Pass], total: int) -> int:
+        """Return how many events the preview reads for `total` passes at most, estimated from drawn ones.
+
+        It is the upper end of the 95 % interval, without the events that walks need.
+        """
         needs_history = self._preview.needs_history
-        return sum(card.event_count for card in cards if self._is_replayed or needs_history(card))
+        counts = [card.event_count if self._is_replayed or needs_history(card) else 0 for card in drawn]
+        return estimate_most(counts, total)
 
     def is_outdated(self, cards: Sequence[Pass]) -> bool:
         """Return whether a pass was evaluated under definitions that the run does not have.

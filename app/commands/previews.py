@@ -16,7 +16,7 @@ from app.domain.passes.passes import Pass
 from app.domain.preview import PreviewOrder, PreviewTally, sum_tallies
 from app.domain.segments.local_time import depends_on_zone
 from app.domain.segments.restating import restate
-from app.domain.values.estimates import Estimate, estimate_count, scale
+from app.domain.values.estimates import Estimate, estimate_count
 from app.domain.values.instants import parse_instant, to_ms
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.usage import charge
@@ -111,11 +111,11 @@ async def preview_segment(ctx: Context, order: PreviewOrder) -> Previewed:
 async def _preview(run: PreviewRun, order: PreviewOrder, total: int) -> Previewed | None:
     """Return the preview; None if the run is outdated."""
     drawn: list[Pass] | None = None
-    if total > preview_runs.MAX_DRAWN_PASSES:
+    if total > preview_runs.MAX_DRAWN_PASSES and run.may_read_events:
         drawn = await run.find_drawn(total)
     if total <= (MAX_PREVIEWED_PASSES if order.at_ms is None else preview_runs.MAX_DRAWN_PASSES) and (
-        # Without draws, the run itself finds out that there are too many events.
-        not drawn or scale(run.count_events(drawn), len(drawn), total) <= preview_runs.MAX_PREVIEWED_EVENTS
+        # Without draws, the run itself finds out that there are too many events. Then it has read events in vain.
+        not drawn or run.most_events(drawn, total) <= preview_runs.MAX_PREVIEWED_EVENTS
     ):
         try:
             await charge(total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
 
@@ -37,6 +38,21 @@ def estimate_count(hits: int, drawn: int, total: int) -> Estimate:
     low = max(hits, floor(total * (middle - half)))
     high = min(total - (drawn - hits), ceil(total * (middle + half)))
     return Estimate(scale(hits, drawn, total), low, high, exact=False)
+
+
+def estimate_most(drawn: Sequence[int], total: int) -> int:
+    """Return the upper end of the 95 % interval of a sum over `total`, of which these numbers were drawn.
+
+    It is the sum itself if all were drawn, and 0 if none was.
+    """
+    count = len(drawn)
+    if count < 2 or count >= total:
+        return scale(sum(drawn), count, total)
+    mean = sum(drawn) / count
+    variance = sum((number - mean) ** 2 for number in drawn) / (count - 1)
+    # Draws without replacement know more.
+    deviation = sqrt(variance / count * (total - count) / (total - 1))
+    return ceil(total * (mean + Z_95 * deviation))
 
 
 def scale(number: int, drawn: int, total: int) -> int:

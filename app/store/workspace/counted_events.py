@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ PAGE_BATCH_SIZE = MAX_EXPIRING + 10
 """Events that one read of a window's history returns to a query. A window lists 100 instants."""
 PASSES_PER_READ = 100
 """Passes whose histories one read returns. The cost of `$in` grows with the square of its size on the embedded servers."""
+DECODED_IN_LOOP = 1_000
+"""Events that the loop decodes itself. More of them would hold up other requests, so a thread decodes them."""
 MAX_EXAMINED = 1_000
 """Events that a read of the newest matching ones examines."""
 
@@ -91,10 +94,15 @@ class CountedEventQueries(WorkspaceQueries):
 
         found = {card.id: card.made_events for card in cards}
         as_counting = {card.id: counting_in(card) for card in cards}
-        for doc in await in_chunks(find_chunk, list(found), min(self._in_chunk, PASSES_PER_READ)):
-            if (event := as_counting[doc["pass"]](doc)) is not None:
-                found[doc["pass"]].append(event)
-        return found
+        docs = await in_chunks(find_chunk, list(found), min(self._in_chunk, PASSES_PER_READ))
+
+        def decode() -> dict[str, list[Event]]:
+            for doc in docs:
+                if (event := as_counting[doc["pass"]](doc)) is not None:
+                    found[doc["pass"]].append(event)
+            return found
+
+        return await asyncio.to_thread(decode) if len(docs) > DECODED_IN_LOOP else decode()
 
     async def expiring(self, card: Pass, measure: Measure, after_ms: int, max_events: int) -> tuple[WindowPage, int]:
         """Return the page of a window after an instant, and the number of events read.

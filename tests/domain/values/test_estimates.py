@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain.ids import MAX_DRAW, draw_of
-from app.domain.values.estimates import Estimate, estimate_count
+from app.domain.values.estimates import Estimate, estimate_count, estimate_most
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,20 @@ def test_draws_are_spread_evenly() -> None:
     draws = [draw_of(f"pass_{n}") for n in range(1_000)]
     assert all(0 <= each < MAX_DRAW for each in draws)
     assert 450 < sum(each < MAX_DRAW // 2 for each in draws) < 550
+
+
+@pytest.mark.parametrize(
+    ("drawn", "total", "expected"), [([], 9, 0), ([5, 7], 2, 12), ([5] * 100, 1_000, 5_000), ([0] * 9, 90, 0)]
+)
+def test_most_of_a_sum_is_the_sum_without_spread(drawn: list[int], total: int, expected: int) -> None:
+    assert estimate_most(drawn, total) == expected
+
+
+def test_most_of_a_sum_is_exceeded_in_few_draws() -> None:
+    """Of 1,000 passes, one in twenty has 60 events and the others have 5. 200 are drawn in each of 400 workspaces."""
+    counts = [60 if n % 20 == 0 else 5 for n in range(1_000)]
+    exceeded = 0
+    for workspace in range(400):
+        drawn = sorted(range(1_000), key=lambda n: draw_of(f"pass_{workspace}_{n}"))[:200]
+        exceeded += sum(counts) > estimate_most([counts[n] for n in drawn], 1_000)
+    assert exceeded <= 0.05 * 400
