@@ -73,6 +73,9 @@ BACKLOG = 6_000
     help="Number of stored events to measure at; may be repeated.  [default: 10000 and 500000]",
 )
 @click.option(
+    "--passes", type=int, help="Number of customers in the part `find`.  [default: 100000, with --quick 10000]"
+)
+@click.option(
     "--quick", is_flag=True, help="Measure only at 10,000 stored events and in fewer rounds, in about two minutes."
 )
 @click.option(
@@ -81,7 +84,7 @@ BACKLOG = 6_000
 @click.option(
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to this file, too."
 )
-def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path | None) -> None:
+def main(sizes: tuple[int, ...], passes: int | None, quick: bool, parts: tuple[str, ...], file: Path | None) -> None:
     """Measure Punchcard beside the bare writes and reads that it cannot avoid, on the same store.
 
     Each part prints a table. A table compares several sides, which run in turns:
@@ -114,10 +117,11 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
       python -m bench --events 10000 --only fold --json figures.json
     """
     event_counts = (10_000,) if quick and not sizes else sizes or (10_000, 500_000)
-    asyncio.run(_run(event_counts, parts or PARTS, 5 if quick else 15, file))
+    customers = passes or (MANY_PASSES // 10 if quick else MANY_PASSES)
+    asyncio.run(_run(event_counts, customers, parts or PARTS, rounds=5 if quick else 15, file=file))
 
 
-async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file: Path | None) -> None:
+async def _run(sizes: tuple[int, ...], passes: int, parts: tuple[str, ...], *, rounds: int, file: Path | None) -> None:
     console = Console(width=max(130, Console().width))
     with tempfile.TemporaryDirectory(prefix="punchcard-bench-") as folder:
         async with running_servers(Path(folder), durable=True) as servers:
@@ -144,7 +148,7 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             if "redeem" in parts:
                 await _report_redeeming(report, _with_database(settings, "redeem"), 10 * rounds)
             if "find" in parts:
-                await _report_finding(report, _with_database(settings, "find"), 5 * rounds)
+                await _report_finding(report, _with_database(settings, "find"), passes, 5 * rounds)
             if "explain" in parts:
                 await _report_explaining(report, _with_database(settings, "explain"), 10 * rounds)
             if "webhooks" in parts:
@@ -218,13 +222,13 @@ async def _report_redeeming(report: Report, settings: Settings, times: int) -> N
                 await worker_process.stop()
 
 
-async def _report_finding(report: Report, settings: Settings, times: int) -> None:
+async def _report_finding(report: Report, settings: Settings, passes: int, times: int) -> None:
     async with open_resources(settings) as resources:
         stock = await _create_stock(report, resources, 1_000, 1_000, None)
         # The API closes a connection that is idle while the customers are stored.
-        customers = await store_customers(stock, MANY_PASSES if times > 50 else MANY_PASSES // 10)
+        customers = await store_customers(stock, passes)
         async with _start_api(report.processes, settings, stock) as client:
-            for side in await measure_finding(customers, client, times):
+            for side in await measure_finding(customers, client, report.processes, times):
                 report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
 
 
@@ -235,10 +239,13 @@ async def _report_explaining(report: Report, settings: Settings, times: int) -> 
         async with _start_api(report.processes, settings, stock) as client:
             side = await measure_explaining(stock, client, times)
             report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
-            for side in await measure_previews(client, 5):
+            other = await Client.connect(settings.host, settings.port, stock.secret)
+            for side, beside in await measure_previews(client, other, report.processes, 5):
                 target_ms = 1_000 * PREVIEW_SECONDS[side.name] * passes / PREVIEWED_PASSES
                 title = f"segmentPreview of {passes:,} passes: {side.name}"
                 report.add_latency(title, side, (target_ms, target_ms), percent=95, unit="answers")
+                report.add_latency(f"{beside.name} during it", beside, (10, 100), percent=95, unit="answers")
+            await other.aclose()
 
 
 async def _report_webhooks(report: Report, settings: Settings, rounds: int) -> None:

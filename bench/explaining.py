@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from functools import partial
 
 from .http import Client
 from .stock import BOUGHT, SEGMENTS, Stock
-from .timing import Side
+from .timing import Processes, Side, timed
 
 EXPLAIN = """query Explain($pass: String!, $segment: String!) {
   explainMembership(passExternalId: $pass, segmentKey: $segment) { member until text } }"""
 PREVIEW = """query Preview($input: SegmentPreviewInput!) {
   segmentPreview(input: $input) { estimate { count exact } entering leaving activities } }"""
 BOUGHT_IN_A_YEAR = {"event": {**BOUGHT, "metric": "COUNT", "operator": "GTE", "value": 3, "within": {"days": 365}}}
+OTHER = "{ __typename }"
+"""A small query that another client sends again and again during a preview."""
 PREVIEWS = {
     "criteria that the passes hold": SEGMENTS["bought-within-30"],
     "criteria for which all events are read": BOUGHT_IN_A_YEAR,
@@ -37,12 +40,22 @@ async def measure_explaining(stock: Stock, client: Client, times: int) -> Side:
     return await _measure(Side("explainMembership"), client, EXPLAIN, draw, times)
 
 
-async def measure_previews(client: Client, times: int) -> list[Side]:
-    """Measure the seconds of previews of all passes, of each kind of criteria."""
+async def measure_previews(client: Client, other: Client, processes: Processes, times: int) -> list[tuple[Side, Side]]:
+    """Measure previews of all passes, of each kind of criteria, and the small query of another client during them."""
     sides = []
     for title, criteria in PREVIEWS.items():
-        variables: dict[str, object] = {"input": {"criteria": criteria}}
-        sides.append(await _measure(Side(title), client, PREVIEW, partial(dict, variables), times))
+        side, beside = Side(title), Side("a small query of another client")
+        body, small = client.body(PREVIEW, {"input": {"criteria": criteria}}), other.body(OTHER, {})
+        await client.ask(body)
+        for _ in range(times):
+            preview = asyncio.ensure_future(timed(side, processes, partial(client.ask, body)))
+            while not preview.done():
+                started = time.perf_counter()
+                await other.ask(small)
+                beside.seconds.append(time.perf_counter() - started)
+                await asyncio.sleep(0.05)
+            await preview
+        sides.append((side, beside))
     return sides
 
 

@@ -39,6 +39,11 @@ class Client:
         assert head.startswith("http/1.1 200"), (head, answer)
         return answer
 
+    async def ask(self, request: bytes) -> None:
+        """Send a request, and fail if the response has errors."""
+        answer = await self.send(request)
+        assert "errors" not in answer, answer
+
     async def aclose(self) -> None:
         """Close the connection."""
         self._writer.close()

@@ -68,7 +68,7 @@ class Report:
     def add_latency(
         self, title: str, side: Side, targets: tuple[float, float], *, percent: int = 99, unit: str = "events"
     ) -> None:
-        """Print a line with the median and a high percentile in ms, and their targets."""
+        """Print a line with the median and a high percentile in ms, their targets, and the CPU times that were measured."""
         figures = []
         for name, share, target in (("p50", 0.5, targets[0]), (f"p{percent}", percent / 100, targets[1])):
             ms = 1000 * side.percentile(share)
@@ -76,6 +76,10 @@ class Report:
                 f"{name} {'[red]' if ms > target else ''}{ms:.1f}{'[/]' if ms > target else ''} ms (≤ {target:g})"
             )
             self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
+        cpu = {name: round(side.cpu_ms_per_unit(name), 1) for name in side.cpu}
+        if cpu:
+            self.rows.append({"table": title, "side": side.name, "cpu_ms": cpu})
+            figures.append("CPU " + ", ".join(f"{name} {ms:g} ms" for name, ms in cpu.items()))
         self.console.print(f"[bold]{title}[/]: {', '.join(figures)}, {len(side.seconds)} {unit}\n")
 
     def add_cpu_cost(self, title: str, sides: Sequence[Side], most: float) -> None:
