@@ -48,6 +48,12 @@ CRITERIA: dict[str, dict[str, Any]] = {
     "smallest": on_events(metric="MIN", operator="LTE", value=12, within={"days": 400}),
     "greatest": on_events(metric="MAX", operator="GTE", value=40, within={"days": 250}),
     "different": on_events(metric="COUNT_DISTINCT", field="metadata.items", value=2, within={"days": 500}),
+    "average_in_quarter": on_events(metric="AVG", operator="GT", value=30, calendar={"unit": "QUARTER", "offset": -1}),
+    "smallest_in_year": on_events(metric="MIN", operator="LTE", value=15, calendar={"unit": "YEAR", "offset": -1}),
+    "greatest_this_year": on_events(metric="MAX", operator="GTE", value=40, calendar={"unit": "YEAR"}),
+    "different_in_year": on_events(
+        metric="COUNT_DISTINCT", field="metadata.items", value=2, calendar={"unit": "YEAR", "offset": -1}
+    ),
     "again": {
         "sequence": {
             "steps": [{"event": {"types": ["purchase"]}}, {"event": {"types": ["purchase"]}, "withinDays": 60}],

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Africa/Casablanca")
+
+
+class Sale(NamedTuple):
+    """An event as the oracle knows it."""
+
+    at_ms: int
+    amount: Decimal | None
+    source: str
+
+    @property
+    def value(self) -> Decimal:
+        """The amount, or 0 without one."""
+        return self.amount or Decimal(0)
+
+
+def _amounts(sales: Sequence[Sale]) -> list[Decimal]:
+    return [sale.amount for sale in sales if sale.amount is not None]
+
+
+METRICS: Mapping[str, Callable[[Sequence[Sale]], Decimal | None]] = {
+    "COUNT": lambda sales: Decimal(len(sales)),
+    "SUM": lambda sales: sum((sale.value for sale in sales), Decimal(0)),
+    "AVG": lambda sales: sum(_amounts(sales), Decimal(0)) / len(_amounts(sales)) if _amounts(sales) else None,
+    "MIN": lambda sales: min(_amounts(sales), default=None),
+    "MAX": lambda sales: max(_amounts(sales), default=None),
+    "COUNT_DISTINCT": lambda sales: Decimal(len({sale.source for sale in sales})),
+}
+"""The metrics of amounts, and the number of different sources."""
 
 
 @cache
@@ -46,11 +77,25 @@ def period_number(unit: str, day: date, week_start: int = 0) -> int:
     return day.year
 
 
-def count_in_window(zone: str, unit: str, offset: int, events: Sequence[int], at_ms: int, week_start: int = 0) -> int:
-    """Return the number of the events, as instants, in the window of an instant."""
-    wanted = period_number(unit, local_date(zone, at_ms), week_start) + offset
-    numbers = [period_number(unit, local_date(zone, each), week_start) for each in events if each <= at_ms]
-    return numbers.count(wanted)
+def measure_in_windows(
+    zone: str,
+    unit: str,
+    offset: int,
+    *,
+    metric: str,
+    sales: Sequence[Sale],
+    instants: Sequence[int],
+    week_start: int = 0,
+) -> list[Decimal | None]:
+    """Return what a metric measures in the window of each instant, over the events until then."""
+    by_period: dict[int, list[Sale]] = defaultdict(list)
+    for sale in sales:
+        by_period[period_number(unit, local_date(zone, sale.at_ms), week_start)].append(sale)
+    return [
+        METRICS[metric]([sale for sale in by_period.get(number + offset, ()) if sale.at_ms <= at_ms])
+        for at_ms in instants
+        for number in [period_number(unit, local_date(zone, at_ms), week_start)]
+    ]
 
 
 def streak_length(zone: str, unit: str, events: Sequence[int], at_ms: int, week_start: int = 0) -> int:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.commands.passes.passes import update_pass
+from app.commands.passes.removals import remove_events
 from app.commands.previews import parse_order, preview_segment
 from app.commands.segments import create_segment, duplicate_segment, update_segment
 from app.commands.tiers import set_tier_program
@@ -198,3 +199,47 @@ async def test_criteria_by_calendar_are_returned_as_given(business: Business) ->
         assert created["segment"]["criteria"]["pass"] == {**joined, "anniversary": None}
         refused = (await api.fetch_data(UPDATE, input={"timezone": "Mars"}))["updateWorkspace"]
         assert list_codes(refused["userErrors"]) == [("UNKNOWN", ["timezone"])]
+
+
+async def test_every_metric_of_a_calendar_window_is_explained_and_left_at_midnight(
+    business: Business,
+) -> None:
+    """Saved over the API, evaluated by the worker, read back from the store, and one event is removed."""
+    measured = {"SUM": "24", "AVG": "8", "MIN": "5", "MAX": "12", "COUNT_DISTINCT": 2}
+    business.clock.set(datetime(2026, 3, 31, 20, tzinfo=UTC))
+    bought = [("12", "shop", 3), ("5", "web", 10), ("7", "shop", 31), ("90", "till", 20)]
+    recorded = await business.record(
+        *(
+            {"amount": amount, "source": source, "occurred_at": datetime(2026, 3, day, 12, tzinfo=UTC)}
+            for amount, source, day in bought
+        )
+    )
+    await business.run_worker()
+    async with run_api(business) as api:
+        ids, sent_criteria = {}, {}
+        for metric, value in measured.items():
+            event = {"types": ["purchase"], "metric": metric, "operator": "EQ", "value": value, **THIS_MONTH}
+            event |= {"field": "source"} if metric == "COUNT_DISTINCT" else {}
+            sent = {"key": metric.lower(), "name": "k", "timezone": "Europe/Berlin", "criteria": {"event": event}}
+            created = (await api.fetch_data(CREATE.replace(CRITERIA, "id"), input=sent))["createSegment"]
+            assert created["userErrors"] == []
+            ids[metric] = created["segment"]["id"]
+            sent_criteria[metric] = {"event": event}
+        target = recorded.results[-1].event
+        assert target is not None
+        await remove_events(business.ctx, [(target.pass_id, target.id)])
+        await business.run_worker()
+        for metric, value in measured.items():
+            preview = await api.fetch_data(
+                PREVIEW, input={"criteria": sent_criteria[metric], "timezone": "Europe/Berlin"}
+            )
+            assert preview["segmentPreview"]["estimate"] == {"count": 1}
+            found = (await api.fetch_data(EXPLAIN, id=ids[metric]))["explainMembership"]
+            assert (found["member"], found["until"]) == (True, "2026-03-31T22:00:00.000Z"), metric
+            assert found["tree"]["measured"] == value, metric
+            assert found["tree"]["windowTo"] == "2026-03-31T21:59:59.999Z"
+            assert "of its purchase events in this month" in found["text"] or metric == "COUNT_DISTINCT"
+        business.clock.set(datetime(2026, 4, 1, tzinfo=UTC))
+        await business.run_worker()
+        left = [each for each in await business.read_log() if each.type == "customer.segment.left"]
+        assert [each.occurred_at for each in left] == [datetime(2026, 3, 31, 22, tzinfo=UTC)] * len(measured)

@@ -17,8 +17,9 @@ from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
+from app.domain.state.calendars import PeriodValues, Streak
 from app.domain.state.completed import Completed
-from app.domain.state.distinct import Distinct
+from app.domain.state.distinct import Distinct, ValueSet
 from app.domain.state.extremes import Extremes
 from app.domain.state.lots import Lot
 from app.domain.state.measures import FirstAndLast, State, Total
@@ -176,6 +177,17 @@ aggregates = st.dictionaries(
 )
 expiring = st.lists(st.tuples(millis, numbers), max_size=8)
 steps_taken = st.lists(st.none() | st.tuples(millis, st.integers(0, 99), words), min_size=2, max_size=5).map(tuple)
+value_sets = st.just(ValueSet((), has_more=True)) | st.lists(
+    st.from_regex(r"[A-Za-z0-9_-]{12}", fullmatch=True), min_size=1, max_size=4
+).map(lambda hashes: ValueSet(tuple(sorted(hashes))))
+
+
+def period_values(values: st.SearchStrategy[Any]) -> st.SearchStrategy[PeriodValues]:
+    """Return states of calendar windows with values of one kind."""
+    pairs = st.lists(st.tuples(st.integers(1, 10**6), values), min_size=1, max_size=4)
+    return pairs.map(lambda listed: PeriodValues(*zip(*sorted(listed, key=lambda each: each[0]), strict=True)))
+
+
 states: st.SearchStrategy[State] = (
     st.builds(Total, numbers)
     | st.builds(FirstAndLast, millis, millis)
@@ -189,6 +201,10 @@ states: st.SearchStrategy[State] = (
         )
     )
     | st.builds(Completed, steps_taken, steps_taken)
+    | st.builds(Streak, st.integers(0, 10**6), st.integers(1, 2**62 - 1))
+    | period_values(numbers)
+    | period_values(st.builds(Mean, decimals, st.integers(1, 10**6)))
+    | period_values(value_sets)
     | st.lists(st.tuples(words, millis), min_size=1, max_size=4).map(
         lambda listed: Distinct(*zip(*listed, strict=True))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import Operator
 
-from .criteria import Criteria, EventCriterion, iter_leaves
+from .criteria import Criteria, EventCriterion, Metric, iter_leaves
 from .pass_criteria import PassCriterion
 from .sequences import SequenceCriterion
 
@@ -22,17 +22,23 @@ SEARCH_COMPARISONS = 20
 def count_comparisons(criteria: Criteria) -> int:
     """Return the number of values that criteria compare with: at least 1 for each criterion, and 1 for each condition.
 
-    A CONTAINS counts as 20, because it searches through a text of up to 32 KB.
+    A CONTAINS counts as 20, because it searches through a text of up to 32 KB. A COUNT_DISTINCT over a calendar window
+    counts once for each period from its offset to the present one: a pass keeps a set of up to 100 values for each.
     """
     total = 0
     for leaf in iter_leaves(criteria):
         if isinstance(leaf, EventCriterion):
-            total += _count_in_filter(leaf.filter)
+            total += _count_in_filter(leaf.filter) + _count_earlier_sets(leaf)
         elif isinstance(leaf, SequenceCriterion):
             total += sum(_count_in_filter(step.filter) for step in leaf.steps)
         else:
             total += _count_values(leaf.operator, leaf.value) if isinstance(leaf, PassCriterion) else 1
     return total
+
+
+def _count_earlier_sets(leaf: EventCriterion) -> int:
+    is_distinct = leaf.metric is Metric.COUNT_DISTINCT
+    return -leaf.periods.offset if is_distinct and leaf.periods is not None else 0
 
 
 def _count_in_filter(events: EventFilter) -> int:

@@ -83,6 +83,11 @@ class EventCriterion:
     meaning: int = MEANING
     periods: LocalPeriods | None = None
 
+    @property
+    def without_values(self) -> int | None:
+        """What the metric measures over no values: 0 for a count or a sum, None for the others."""
+        return None if self.metric in VALUES else 0
+
     @cached_property
     def measure(self) -> Measure:
         """The measure that answers this criterion."""

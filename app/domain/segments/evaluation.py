@@ -29,7 +29,6 @@ from app.domain.values.instants import DAY_MS, format_instant, to_ms
 
 from .criteria import (
     DAYS,
-    VALUES,
     All,
     AnyOf,
     Criteria,
@@ -167,9 +166,11 @@ def next_change_ms(leaf: TimedLeaf, context: EvaluationContext) -> int | None:
             return None
         return next((since + boundary for boundary in _boundaries(leaf) if since + boundary > context.at_ms), None)
     if leaf.periods is not None and isinstance(state, PeriodValues | Streak):
-        holds = _satisfies(leaf, value_of_periods(leaf.periods, state, context.at_ms))
-        later = later_values(leaf.periods, state, context.at_ms)
-        return next((at_ms for at_ms, value in later if _satisfies(leaf, value) != holds), None)
+        holds = _satisfies(leaf, _value_of(leaf, state, context.at_ms))
+        for at_ms, value in later_values(leaf.periods, state, context.at_ms):
+            if _satisfies(leaf, leaf.without_values if value is None else value) != holds:
+                return at_ms
+        return None
     if leaf.within_ms is None or not isinstance(state, Window):
         return _next_change_of_values_ms(leaf, state, context)
     before = _satisfies(leaf, state.value)
@@ -236,11 +237,10 @@ def _current_state(leaf: EventCriterion, context: EvaluationContext) -> State | 
 
 def _value_of(leaf: EventCriterion, state: State | None, at_ms: int) -> Weight | None:
     """Return the value of a state: 0 for a count or a sum over no events, None for other metrics over no values."""
-    if leaf.periods is not None:
-        return value_of_periods(leaf.periods, state, at_ms) if isinstance(state, PeriodValues | Streak) else 0
-    if state is None or isinstance(state, FirstAndLast | Completed | PeriodValues | Streak):
-        return None if leaf.metric in VALUES else 0
-    return state.value
+    if isinstance(state, PeriodValues | Streak):
+        value = None if leaf.periods is None else value_of_periods(leaf.periods, state, at_ms)
+        return leaf.without_values if value is None else value
+    return leaf.without_values if state is None or isinstance(state, FirstAndLast | Completed) else state.value
 
 
 def _since_ms(leaf: EventCriterion, state: State | None, context: EvaluationContext) -> int | None:

@@ -9,7 +9,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.state.calendars import MAX_STREAK, MIN_OFFSET, Calendar, LocalPeriods
 from app.domain.values.periods import PeriodUnit
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Not, iter_leaves
+from .criteria import DAYS, All, AnyOf, Criteria, EventCriterion, Not, iter_leaves
 from .moments import AnniversaryCriterion, MomentCriterion, RelativeCriterion
 
 STREAK_UNITS = (PeriodUnit.DAY, PeriodUnit.WEEK, PeriodUnit.MONTH)
@@ -25,8 +25,10 @@ def parse_periods(body: Mapping[str, object], path: tuple[str, ...]) -> LocalPer
         return None
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.INVALID, "Give an object with unit and offset.", *path, "calendar")
-    if body.get("metric", "COUNT") not in ("COUNT", "SUM"):
-        message = f"{body['metric']} takes no calendar window; leave it out."
+    if body.get("metric", "COUNT") in DAYS:
+        message = (
+            f"{body['metric']} takes no calendar window; leave it out, or count the events of the window with COUNT."
+        )
         raise InvalidInput(Code.UNSUPPORTED, message, *path, "calendar")
     if body.get("within") is not None or body.get("between") is not None:
         raise InvalidInput(Code.INVALID, "Give one of within, between and calendar.", *path, "calendar")

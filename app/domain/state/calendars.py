@@ -6,7 +6,7 @@ although no instant lies in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -15,7 +15,8 @@ from typing import NamedTuple
 from app.domain.values.periods import PeriodUnit, add_periods, period_days
 from app.domain.values.zones import Days, days_of, stored_zone
 
-from .numbers import Number, add_numbers, plain_number
+from .distinct import ValueSet, unite_values
+from .numbers import Weight
 
 MIN_OFFSET = -12
 """The earliest period that a calendar window covers: 12 periods before the present one."""
@@ -122,12 +123,16 @@ class LocalPeriods:
         return self.local.period_of(self.unit, self.shifted(present.first, self.offset)) if self.offset else present
 
 
+PeriodValue = Weight | ValueSet
+"""What the events of one calendar period give: a count, a sum, a mean, an extreme, or the set of their values."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodValues:
-    """Values of calendar periods, by their first days, ascending. Periods without an event are left out."""
+    """Values of calendar periods, by their first days, ascending. Periods without a value are left out."""
 
     firsts: tuple[int, ...]
-    values: tuple[Number, ...]
+    values: tuple[PeriodValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +147,18 @@ PeriodState = PeriodValues | Streak
 
 
 def add_to_periods(
-    periods: LocalPeriods, state: PeriodState | None, at_ms: int, weight: Number, now_ms: int
+    periods: LocalPeriods,
+    state: PeriodState | None,
+    at_ms: int,
+    *,
+    value: PeriodValue,
+    join: Callable[[Weight, Weight], Weight],
+    now_ms: int,
 ) -> PeriodState | None:
-    """Return the state at `now_ms` with one more event, which occurred at `at_ms`.
+    """Return the state at `now_ms` with the value of one more event, which occurred at `at_ms`.
 
-    The event counts in the period in which it occurred, however late it is recorded.
+    The event counts in the period in which it occurred, however late it is recorded. `join` gives the value of two events
+    together, except of sets of values.
     """
     first = periods.local.period_at(periods.unit, at_ms).first
     if periods.at_least is not None:
@@ -154,9 +166,9 @@ def add_to_periods(
     if first < _first_kept(periods, now_ms):
         return state
     if not isinstance(state, PeriodValues):
-        return PeriodValues((first,), (weight,))
+        return PeriodValues((first,), (value,))
     values = dict(zip(state.firsts, state.values, strict=True))
-    values[first] = plain_number(add_numbers(values[first], weight)) if first in values else weight
+    values[first] = _join(values[first], value, join) if first in values else value
     if first < state.firsts[-1]:
         values = dict(sorted(values.items()))
     return PeriodValues(tuple(values), tuple(values.values()))
@@ -170,16 +182,30 @@ def expire_periods(periods: LocalPeriods, state: PeriodState, now_ms: int) -> Pe
     return PeriodValues(tuple(first for first, _ in left), tuple(value for _, value in left)) if left else None
 
 
-def value_of_periods(periods: LocalPeriods, state: PeriodState, now_ms: int) -> Number:
-    """Return the value of the window at an instant, or the length of the streak, which is counted to 62 units."""
+def _join(a: PeriodValue, b: PeriodValue, join: Callable[[Weight, Weight], Weight]) -> PeriodValue:
+    if isinstance(a, ValueSet) or isinstance(b, ValueSet):
+        assert isinstance(a, ValueSet)
+        assert isinstance(b, ValueSet)
+        return unite_values(a, b)
+    return join(a, b)
+
+
+def value_of_periods(periods: LocalPeriods, state: PeriodState, now_ms: int) -> Weight | None:
+    """Return the value of the window at an instant, or the length of the streak, which is counted to 62 units.
+
+    It is None if the window has no value.
+    """
     present = periods.local.period_at(periods.unit, now_ms).first
     if isinstance(state, Streak):
         return _length(state, _unit_number(periods.unit, present))
     return _value(state, periods.shifted(present, periods.offset) if periods.offset else present)
 
 
-def later_values(periods: LocalPeriods, state: PeriodState, now_ms: int) -> Iterator[tuple[int, Number]]:
-    """Yield the instants after `now_ms` at which time alone changes the value, and the value from each of them on."""
+def later_values(periods: LocalPeriods, state: PeriodState, now_ms: int) -> Iterator[tuple[int, Weight | None]]:
+    """Yield the instants after `now_ms` at which time alone changes the value, and the value from each of them on.
+
+    The values are those of `value_of_periods`.
+    """
     present = periods.local.period_at(periods.unit, now_ms)
     if isinstance(state, Streak):
         number = _unit_number(periods.unit, present.first)
@@ -200,8 +226,11 @@ def _first_kept(periods: LocalPeriods, now_ms: int) -> int:
     return periods.shifted(present, periods.offset) if periods.offset else present
 
 
-def _value(state: PeriodValues, first: int) -> Number:
-    return state.values[state.firsts.index(first)] if first in state.firsts else 0
+def _value(state: PeriodValues, first: int) -> Weight | None:
+    if first not in state.firsts:
+        return None
+    found = state.values[state.firsts.index(first)]
+    return found.value if isinstance(found, ValueSet) else found
 
 
 def _unit_number(unit: PeriodUnit, first: int) -> int:

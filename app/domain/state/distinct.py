@@ -1,4 +1,4 @@
-"""Different values of events, each with the latest instant at which it occurred."""
+"""Different values of events: each with the latest instant at which it occurred or, for a calendar period, without."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ MAX_DISTINCT = 100
 """Greatest number that a count of different values is compared with."""
 MAX_LISTED_VALUES = MAX_DISTINCT + 1
 """Values that are listed, so that 100 of them differ from more."""
+HASH_CHARACTERS = 12
+"""Length of the hash of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,38 @@ class Distinct:
     def value(self) -> int:
         """The number of different values; 101 for more than 100."""
         return len(self.hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSet:
+    """The different values of a calendar period: their hashes, ascending.
+
+    All events of a period leave the window together, so the instants of the values do not matter. If there are more than
+    100, only that is kept, and `hashes` is empty: then nothing but a rebuild from the events makes them fewer.
+    """
+
+    hashes: tuple[str, ...]
+    has_more: bool = False
+
+    @property
+    def value(self) -> int:
+        """The number of different values; 101 for more than 100."""
+        return MAX_LISTED_VALUES if self.has_more else len(self.hashes)
+
+
+def value_set(hashes: Iterable[str]) -> ValueSet | None:
+    """Return the set of different values; None without one."""
+    found = sorted({*hashes})
+    if len(found) >= MAX_LISTED_VALUES:
+        return ValueSet((), has_more=True)
+    return ValueSet(tuple(found)) if found else None
+
+
+def unite_values(a: ValueSet, b: ValueSet) -> ValueSet:
+    """Return the values of both sets. It is `a` itself if `b` adds none."""
+    if a.has_more or b.has_more:
+        return a if a.has_more else b
+    return a if {*a.hashes}.issuperset(b.hashes) else value_set((*a.hashes, *b.hashes)) or a
 
 
 def add_values(state: Distinct | None, hashes: Iterable[str], at: int) -> Distinct | None:

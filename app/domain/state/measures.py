@@ -29,7 +29,7 @@ from app.domain.values.paths import Steps, split_path
 
 from .calendars import LocalPeriods, PeriodState, PeriodValues, Streak, add_to_periods, expire_periods
 from .completed import Completed
-from .distinct import Distinct, add_values, expire_values, hash_value, merge_values
+from .distinct import Distinct, add_values, expire_values, hash_value, merge_values, value_set
 from .earned import earned_points, spent_points
 from .expiring import decimal_pairs, group_expiring
 from .extremes import Extremes, add_candidate, build_extremes, expire_candidates
@@ -285,10 +285,12 @@ def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -
             else FirstAndLast(min(state.first_ms, at), max(state.last_ms, at))
         )
     if measure.periods is not None:
-        weight = measure.weight(event)
-        assert isinstance(weight, int | Decimal)
+        is_distinct = measure.kind is MeasureKind.DISTINCT
+        value = value_set(measure.hashes(event)) if is_distinct else measure.weight(event)
         found = state if isinstance(state, PeriodValues | Streak) else None
-        return add_to_periods(measure.periods, found, at, weight, at_ms)
+        if value is None:
+            return found
+        return add_to_periods(measure.periods, found, at, value=value, join=measure.join, now_ms=at_ms)
     if measure.within_ms is not None and at <= at_ms - measure.within_ms:
         return state
     if measure.kind is MeasureKind.DISTINCT:
@@ -330,7 +332,7 @@ def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> Stat
     matching = sorted((e for e in events if measure.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is not None:
         matching = [event for event in matching if event.occurred_ms > at_ms - measure.within_ms]
-    if measure.kind is MeasureKind.DISTINCT:
+    if measure.kind is MeasureKind.DISTINCT and measure.periods is None:
         return merge_values((event.occurred_ms, measure.hashes(event)) for event in matching)
     if measure.within_ms is None:
         state: State | None = None

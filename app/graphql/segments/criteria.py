@@ -88,15 +88,15 @@ class EventCriterion:
     within: RollingWindow | None = strawberry.field(
         default=None,
         description="Rolling window that the events must lie in: later than now minus its length. Default: all time. "
-        "Not allowed for `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`, nor with `between`.",
+        "Not allowed for `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`, nor with `between` or `calendar`.",
     )
     between: FixedWindow | None = strawberry.field(
         default=None, description="Fixed window that the events must lie in. Default: all time."
     )
     calendar: CalendarWindow | None = strawberry.field(
         default=None,
-        description="Calendar period that the events must lie in, for `COUNT` and `SUM`. Not allowed with `within` or "
-        "`between`.",
+        description="Calendar period that the events must lie in. Not allowed for `DAYS_SINCE_LAST` and "
+        "`DAYS_SINCE_FIRST`, nor with `within` or `between`.",
     )
     consecutive: ConsecutiveUnits | None = strawberry.field(
         default=None,

@@ -1,4 +1,4 @@
-"""Parts of the document of a pass: profile, aggregates, measures, lots, outbox; each conversion has its inverse."""
+"""Parts of the document of a pass: profile, aggregates, lots, outbox; each conversion has its inverse."""
 
 from __future__ import annotations
 
@@ -14,16 +14,9 @@ from app.domain.events.spend import SPEND_CATEGORY
 from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
-from app.domain.state.calendars import PeriodValues, Streak
-from app.domain.state.completed import Completed, Key
-from app.domain.state.distinct import Distinct
-from app.domain.state.extremes import Extremes
 from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
-from app.domain.state.measures import FirstAndLast, State, Total
-from app.domain.state.numbers import Mean, Number, Weight
 from app.domain.state.redeemed import Redeemed
-from app.domain.state.windows import Window
 from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -151,73 +144,6 @@ def _aggregate_from_doc(doc: Doc) -> Aggregate:
     )
 
 
-def state_to_doc(state: State) -> Doc:
-    """Return the document of a measure's state.
-
-    - {t}: a total. A mean is a list of its sum and its count.
-    - {f, l}: the first and the last instant.
-    - {v, i, w, m}: a window.
-    - {x, i, g, u}: extremes, with the indexes of gaps and whether the greatest value is sought.
-    - {h, i}: distinct values.
-    - {s, e}: the steps of a sequence, and its latest events.
-    - {p, w}: calendar periods.
-    - {k, b}: a streak.
-    """
-    match state:
-        case Total(value):
-            return {"t": _weight_to_bson(value)}
-        case FirstAndLast(first, last):
-            return {"f": first, "l": last}
-        case Window():
-            return {
-                "v": _weight_to_bson(state.value),
-                "i": list(state.instants),
-                "w": [_weight_to_bson(weight) for weight in state.weights],
-                "m": state.has_more,
-            }
-        case Extremes():
-            return {
-                "x": [to_bson(value) for value in state.values],
-                "i": list(state.instants),
-                "g": [index for index, has_gap in enumerate(state.gaps) if has_gap],
-                "u": state.is_greatest,
-            }
-        case Completed(steps, seen):
-            return {"s": list(map(_key_to_bson, steps)), "e": list(map(_key_to_bson, seen))}
-        case Distinct(hashes, instants):
-            return {"h": list(hashes), "i": list(instants)}
-        case PeriodValues(firsts, values):
-            return {"p": list(firsts), "w": list(map(to_bson, values))}
-        case Streak(last, bits):
-            return {"k": last, "b": bits}
-
-
-def state_from_doc(doc: Doc) -> State:
-    """Return the measure's state of a document."""
-    if "t" in doc:
-        return Total(_weight_from_bson(doc["t"]))
-    if "f" in doc:
-        return FirstAndLast(doc["f"], doc["l"])
-    if "x" in doc:
-        values = tuple(Decimal(_number_from_bson(value)) for value in doc["x"])
-        gaps = tuple(index in doc["g"] for index in range(len(values)))
-        return Extremes(tuple(doc["i"]), values, gaps, is_greatest=doc["u"])
-    if "s" in doc:
-        return Completed(tuple(map(_key_from_bson, doc["s"])), tuple(map(_key_from_bson, doc["e"])))
-    if "h" in doc:
-        return Distinct(tuple(doc["h"]), tuple(doc["i"]))
-    if "p" in doc:
-        return PeriodValues(tuple(doc["p"]), tuple(map(_number_from_bson, doc["w"])))
-    if "k" in doc:
-        return Streak(doc["k"], doc["b"])
-    return Window(
-        value=_weight_from_bson(doc["v"]),
-        instants=tuple(doc["i"]),
-        weights=tuple(_weight_from_bson(w) for w in doc["w"]),
-        has_more=doc["m"],
-    )
-
-
 def lot_to_doc(lot: Lot) -> Doc:
     """Return the document of a lot of points: {p} what is left, {g} when it was granted, {e} its expiry."""
     return {"p": to_decimal128(lot.remaining), "g": lot.granted_ms, "e": expiry_to_doc(lot.expiry)}
@@ -310,27 +236,6 @@ def pending_from_docs(docs: Sequence[Doc]) -> Pending:
         )
         for doc in docs
     }
-
-
-def _key_to_bson(key: Key | None) -> Any:
-    return None if key is None else list(key)
-
-
-def _key_from_bson(value: Any) -> Key | None:
-    return None if value is None else (value[0], value[1], value[2])
-
-
-def _weight_to_bson(value: Weight) -> Any:
-    return [to_bson(value.total), value.count] if isinstance(value, Mean) else to_bson(value)
-
-
-def _weight_from_bson(value: Any) -> Weight:
-    return Mean(Decimal(_number_from_bson(value[0])), value[1]) if isinstance(value, list) else _number_from_bson(value)
-
-
-def _number_from_bson(value: Any) -> Number:
-    found: Number = Decimal(value) if isinstance(value, str) else from_bson(value)
-    return found
 
 
 def to_bson(value: Any) -> Any:

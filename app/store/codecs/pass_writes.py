@@ -22,10 +22,10 @@ from .pass_parts import (
     memberships_to_docs,
     pending_to_docs,
     redeemed_to_doc,
-    state_to_doc,
 )
 from .pass_search import update_find_part
 from .passes import alias_to_doc, decisions_part, dirty_part, made_at_part, progress_to_doc, stub_to_doc
+from .states import state_to_doc
 
 
 def update_pass_operation(

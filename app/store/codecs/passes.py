@@ -33,12 +33,11 @@ from .pass_parts import (
     profile_to_doc,
     redeemed_from_doc,
     redeemed_to_doc,
-    state_from_doc,
-    state_to_doc,
     tier_from_doc,
     tier_to_doc,
 )
 from .pass_search import find_part_to_doc
+from .states import state_from_doc, state_to_doc
 
 
 def to_doc(card: Pass, system_ms: int = 0) -> Doc:

@@ -17,9 +17,10 @@ from app.domain.passes.passes import Pass
 from app.domain.state.lots import Lots
 from app.domain.state.measures import State
 from app.domain.values.instants import EARLIEST, to_ms
-from app.store.codecs.pass_parts import lots_from_docs, state_from_doc
+from app.store.codecs.pass_parts import lots_from_docs
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc, to_doc
+from app.store.codecs.states import state_from_doc
 from app.store.mongo.id_pages import read_id_page
 from app.store.mongo.id_ranges import PASS_IDS
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys

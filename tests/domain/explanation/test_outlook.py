@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -35,6 +36,9 @@ CRITERIA: tuple[dict[str, object], ...] = (
     days_since_criteria(5),
     days_since_criteria(2, "EQ"),
     {"all": [count_criteria(1, within={"days": 9}), {"not": days_since_criteria(3)}]},
+    count_criteria(9, metric="AVG", calendar={"unit": "WEEK", "offset": -2}),
+    count_criteria(9, "LT", metric="MIN", calendar={"unit": "DAY", "offset": -12}),
+    count_criteria(2, metric="COUNT_DISTINCT", field="source", calendar={"unit": "WEEK", "offset": -1}),
 )
 
 
@@ -66,11 +70,17 @@ def find_move(simulation: PassSimulation, segment_id: str, end_ms: int) -> int |
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 20 * DAY_MS), st.integers(1, 20)), max_size=12), st.sampled_from(range(5)))
+@given(
+    st.lists(st.tuples(st.integers(0, 20 * DAY_MS), st.integers(1, 20)), max_size=12),
+    st.sampled_from(range(len(CRITERIA))),
+)
 def test_outlook_is_the_instant_at_which_the_walk_moves_the_pass(purchases: list[tuple[int, int]], index: int) -> None:
     simulation = PassSimulation(definitions_of(*CRITERIA))
     now_ms = START + 20 * DAY_MS
-    simulation.pending = [purchase_event(i, START + at, Decimal(n)) for i, (at, n) in enumerate(purchases)]
+    simulation.pending = [
+        replace(purchase_event(i, START + at, Decimal(n)), source="shop" if n > 10 else "web")
+        for i, (at, n) in enumerate(purchases)
+    ]
     simulation.fold(now_ms)
     found = outlook_of(simulation, f"seg_{index}", now_ms)
     assert found.until_ms == find_move(simulation, f"seg_{index}", now_ms + 40 * DAY_MS)

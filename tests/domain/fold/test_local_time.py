@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from random import Random
 
 import pytest
 
 from app.domain.activities import ENTERED, LEFT
 from app.domain.definitions import Definitions
-from app.domain.events.events import Category
+from app.domain.events.events import Category, Event
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.parsing import parse_criteria
@@ -24,42 +25,64 @@ from app.domain.state.measures import build_measure
 from app.domain.values.instants import DAY_MS, HOUR_MS, from_ms, to_ms
 from tests.local_time_oracle import (
     ZONES,
-    count_in_window,
+    Sale,
     has_anniversary,
     local_date,
+    measure_in_windows,
     midnight_ms,
     midnights,
     streak_length,
 )
 
+from .criteria_programs import COMPARE
 from .rule_walks import removal
 from .test_advance import PassSimulation, count_criteria, definitions_of, new_pass, purchase_event
 
 FROM = to_ms(datetime(2025, 1, 15, 12, tzinfo=UTC))
 TO = to_ms(datetime(2027, 1, 15, 12, tzinfo=UTC))
 SATURDAY = 5
-Question = tuple[dict[str, object], Callable[[str, Sequence[int], int], bool]]
+Question = tuple[dict[str, object], Callable[[str, Sequence[Sale], Sequence[int]], list[bool]]]
+"""A criterion, and its answers by the oracle at instants."""
+SOURCES = ("api", "shop", "web", "till")
 
 
-def window(unit: str, offset: int, at_least: int) -> Question:
-    """Return a criterion on a calendar window, and its answer by the oracle."""
-    criteria = count_criteria(at_least, calendar={"unit": unit, "offset": offset})
-    return (
-        criteria,
-        lambda zone, events, at_ms: count_in_window(zone, unit, offset, events, at_ms, SATURDAY) >= at_least,
-    )
+def window(unit: str, offset: int, value: int, metric: str = "COUNT", operator: str = "GTE") -> Question:
+    """Return a criterion on a calendar window, and its answers."""
+    criteria = count_criteria(value, operator, metric=metric, calendar={"unit": unit, "offset": offset})
+    if metric == "COUNT_DISTINCT":
+        criteria = count_criteria(
+            value, operator, metric=metric, calendar={"unit": unit, "offset": offset}, field="source"
+        )
+
+    def answers(zone: str, sales: Sequence[Sale], instants: Sequence[int]) -> list[bool]:
+        measured = measure_in_windows(
+            zone, unit, offset, metric=metric, sales=sales, instants=instants, week_start=SATURDAY
+        )
+        return [found is not None and COMPARE[operator](found, Decimal(value)) for found in measured]
+
+    return criteria, answers
 
 
 def streak(unit: str, at_least: int) -> Question:
-    """Return a criterion on a streak, and its answer by the oracle."""
+    """Return a criterion on a streak, and its answers."""
     criteria: dict[str, object] = {"event": {"types": ["purchase"], "consecutive": {"unit": unit, "atLeast": at_least}}}
-    return criteria, lambda zone, events, at_ms: streak_length(zone, unit, events, at_ms, SATURDAY) >= at_least
+
+    def answers(zone: str, sales: Sequence[Sale], instants: Sequence[int]) -> list[bool]:
+        bought = [sale.at_ms for sale in sales]
+        return [streak_length(zone, unit, bought, at_ms, SATURDAY) >= at_least for at_ms in instants]
+
+    return criteria, answers
 
 
 QUESTIONS: tuple[Question, ...] = (
     window("DAY", 0, 1), window("DAY", -1, 1), window("DAY", -12, 1), window("WEEK", 0, 2), window("WEEK", -1, 2),
     window("MONTH", 0, 3), window("MONTH", -1, 3), window("MONTH", -3, 4), window("QUARTER", 0, 9),
     window("QUARTER", -1, 9), window("YEAR", 0, 25), window("YEAR", -1, 25),
+    window("DAY", 0, 5, "AVG", "LT"), window("WEEK", -1, 5, "AVG"), window("MONTH", -12, 5, "AVG", "GT"),
+    window("DAY", -1, 2, "MIN", "LTE"), window("MONTH", 0, 3, "MIN"), window("QUARTER", -2, 1, "MIN", "EQ"),
+    window("DAY", -12, 8, "MAX"), window("WEEK", 0, 9, "MAX", "LT"), window("YEAR", -1, 9, "MAX"),
+    window("DAY", 0, 2, "COUNT_DISTINCT"), window("MONTH", -1, 3, "COUNT_DISTINCT", "LTE"),
+    window("QUARTER", 0, 4, "COUNT_DISTINCT", "EQ"), window("WEEK", -3, 20, "SUM"), window("MONTH", -2, 60, "SUM", "LT"),
     streak("DAY", 1), streak("DAY", 3), streak("WEEK", 2), streak("WEEK", 4), streak("MONTH", 2), streak("MONTH", 6),
 )  # fmt: skip
 
@@ -78,6 +101,18 @@ def definitions_in(zone: str) -> Definitions:
     return Definitions([settings, *segments])
 
 
+def buy(i: int, at_ms: int, recorded_ms: int | None = None) -> Event:
+    """Return a purchase whose amount and source follow from its number. Every eighth one has no amount."""
+    event = purchase_event(i, at_ms, Decimal(i * 7 % 9 + 1), recorded_ms=recorded_ms)
+    event = replace(event, source=SOURCES[i * 5 % 7 % 4])
+    return replace(event, amount=None, currency=None) if i % 8 == 3 else event
+
+
+def sales_of(events: Sequence[Event]) -> list[Sale]:
+    """Return the purchases as the oracle knows them."""
+    return [Sale(each.occurred_ms, each.amount, each.source) for each in events if each.type == "purchase"]
+
+
 def draw_events(zone: str, random: Random) -> list[int]:
     """Return instants of events: at any time, in bursts, and within an hour of local midnights."""
     edges = list(midnights(zone, FROM, TO))
@@ -94,19 +129,16 @@ def test_memberships_by_calendar_change_at_the_instants_of_the_oracle(zone: str)
     events = draw_events(zone, Random(zone))
     simulation = PassSimulation(definitions_in(zone), new_pass(FROM))
     for i, at_ms in enumerate(events):
-        simulation.pending.append(purchase_event(i, at_ms))
+        simulation.pending.append(buy(i, at_ms))
         if i % 7 == 0:
             simulation.fold(at_ms)
     simulation.fold(TO)
     instants = sorted({FROM, *events, *midnights(zone, FROM, TO)})
-    for index, (criteria, answer) in enumerate(QUESTIONS):
-        expected, is_member = [], False
-        for at_ms in instants:
-            if answer(zone, events, at_ms) != is_member:
-                is_member = not is_member
-                expected.append((at_ms, ENTERED if is_member else LEFT))
-        found = [(e.at_ms, e.type) for e in simulation.entries if e.refs.get("segment") == f"seg_{index}"]
-        assert found == expected, criteria
+    for index, (criteria, answers) in enumerate(QUESTIONS):
+        found = answers(zone, sales_of(simulation.counted), instants)
+        expected = _changes(list(zip(instants, found, strict=True)))
+        assert expected, criteria
+        assert simulation.transitions(f"seg_{index}") == expected, criteria
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -118,21 +150,23 @@ def test_late_and_removed_events_count_in_their_period(zone: str) -> None:
     ]
     recorded = sorted((recorded_ms, at_ms, i) for i, (at_ms, recorded_ms) in enumerate(events) if recorded_ms < TO)
     for recorded_ms, at_ms, i in recorded:
-        simulation.pending.append(purchase_event(i, at_ms, recorded_ms=recorded_ms))
-        if simulation.counted and random.random() < 0.1:
+        simulation.pending.append(buy(i, at_ms, recorded_ms))
+        is_removal = bool(simulation.counted) and random.random() < 0.1
+        if is_removal:
             target = random.choice(simulation.counted)
             simulation.pending.append(removal(target, recorded_ms))
         simulation.fold(recorded_ms)
-        _check(simulation, zone, recorded_ms)
+        if is_removal or i % 4 == 0:
+            _check(simulation, zone, recorded_ms)
     simulation.fold(TO)
     _check(simulation, zone, TO)
 
 
 def _check(simulation: PassSimulation, zone: str, at_ms: int) -> None:
     """Compare the memberships with the oracle, and the measures with those built anew."""
-    card, counted = simulation.card, [event.occurred_ms for event in simulation.counted if event.type == "purchase"]
+    card, sales = simulation.card, sales_of(simulation.counted)
     assert not simulation.pending
-    members = {f"seg_{index}" for index, (_, answer) in enumerate(QUESTIONS) if answer(zone, counted, at_ms)}
+    members = {f"seg_{index}" for index, (_, answers) in enumerate(QUESTIONS) if answers(zone, sales, [at_ms])[0]}
     assert card.memberships.keys() == members
     active = simulation.definitions.active_for(card.revision, card.profile)
     assert card.measures.keys() <= active.measure_keys
@@ -257,7 +291,7 @@ def test_pass_follows_the_zone_that_its_field_names() -> None:
     events = draw_events("Europe/Berlin", random)
     zone = "Europe/Berlin"
     for i, at_ms in enumerate(sorted({*events, *changes})):
-        event = purchase_event(i, at_ms)
+        event = buy(i, at_ms)
         if at_ms in zones:
             zone = zones[at_ms] if zones[at_ms] in ZONES else "Europe/Berlin"
             event = replace(

@@ -49,6 +49,13 @@ def test_criteria_on_instants_of_a_pass_that_make_no_sense_are_refused(
         ({"value": 1, "calendar": {"unit": "HOUR"}}, "UNKNOWN", "calendar.unit"),
         ({"value": 1, "calendar": {"unit": "DAY"}, "within": {"days": 1}}, "INVALID", "calendar"),
         ({"value": 1, "metric": "DAYS_SINCE_LAST", "calendar": {"unit": "DAY"}}, "UNSUPPORTED", "calendar"),
+        ({"value": 1, "metric": "DAYS_SINCE_FIRST", "calendar": {"unit": "DAY"}}, "UNSUPPORTED", "calendar"),
+        ({"value": 1, "metric": "MEDIAN", "calendar": {"unit": "DAY"}}, "UNKNOWN", "metric"),
+        (
+            {"value": 101, "metric": "COUNT_DISTINCT", "field": "source", "calendar": {"unit": "DAY"}},
+            "OUT_OF_RANGE",
+            "value",
+        ),
         ({"consecutive": {"unit": "YEAR", "atLeast": 2}}, "UNKNOWN", "consecutive.unit"),
         ({"consecutive": {"unit": "DAY", "atLeast": 61}}, "OUT_OF_RANGE", "consecutive.atLeast"),
         ({"consecutive": {"unit": "DAY", "atLeast": 0}}, "OUT_OF_RANGE", "consecutive.atLeast"),
@@ -68,6 +75,9 @@ def test_criteria_on_local_time_that_make_no_sense_are_refused(event: dict[str, 
 def test_stored_form_of_criteria_on_local_time_is_read_back() -> None:
     for event in (
         {"value": 1, "calendar": {"unit": "DAY", "offset": -2}},
+        {"metric": "AVG", "value": 5, "calendar": {"unit": "YEAR"}},
+        {"metric": "MAX", "field": "metadata.n", "value": 5, "calendar": {"unit": "MONTH", "offset": -12}},
+        {"metric": "COUNT_DISTINCT", "field": "source", "value": 100, "calendar": {"unit": "WEEK"}},
         {"consecutive": {"unit": "WEEK", "atLeast": 4}},
     ):
         criteria = parse_criteria({"event": event}, "USD")
