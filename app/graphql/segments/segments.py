@@ -146,8 +146,9 @@ class Segment(Node):
     ) -> list[SegmentSize]:
         """Size of the segment in each period that has begun, at most 400 periods. Needs the scope `read`.
 
-        Days begin at midnight in UTC, whatever the time zone of the workspace is: Punchcard counts entries and exits by UTC
-        days. Weeks begin on the `weekStart` of the workspace. For the members at local midnight, use `members(at:)`.
+        Days begin at midnight in UTC, whatever the time zone of the workspace is. Entries and exits count in the UTC day of
+        their own instants, silent ones included. Weeks begin on the `weekStart` of the workspace. For the members at local
+        midnight, use `members(at:)`.
         """
         info.context.actor.require(READ)
         return await sizes_over_time(info, self.stored.id, from_at, to_at, unit)
