@@ -34,7 +34,7 @@ from .recording import measure_history, measure_recording
 from .redeeming import measure_redeeming
 from .rules import EVENTS, measure_firing_rule, measure_silent_rules
 from .sharing import measure_sharing
-from .stock import Stock, create_stock
+from .stock import SHAPES, Stock, create_stock
 from .tables import Report
 from .timing import Processes
 from .webhooks import measure_webhooks
@@ -60,6 +60,8 @@ MANY_PASSES = 100_000
 FOLLOWERS = 1_000
 EVENTS_PER_CUSTOMER = 500
 """Events on each pass in the part `insights`."""
+INSIGHT_SHAPES = 400
+"""Shapes of the passes in the part `insights`."""
 BACKLOG = 6_000
 """Events, each on a pass of its own, that wait when the workers begin."""
 
@@ -283,12 +285,15 @@ async def _report_insights(report: Report, settings: Settings, sizes: tuple[int,
         settings = _with_database(settings, f"insights{size}")
         async with open_resources(settings) as resources:
             passes = max(200, size // EVENTS_PER_CUSTOMER)
-            stock = await _create_stock(report, resources, size, passes, None)
+            # As many shapes as fill nearly each quarter of an hour, as the events of so many customers would.
+            shapes = min(passes, INSIGHT_SHAPES)
+            stock = await _create_stock(report, resources, size, passes, None, shapes=shapes)
             await seal_stock(stock)
             async with _start_api(report.processes, settings, stock) as client:
                 for title, sides in (await measure_insights(stock, report.processes, client, times)).items():
                     report.add(f"{title} at {size:,} stored events", sides, "answer")
                     medians.setdefault(title, []).append(sides[1].median)
+                report.add_memory(f"Memory after the questions at {size:,} stored events")
     if len(sizes) > 1:
         for title, seconds in medians.items():
             report.add_growth(f"{title}, from {sizes[0]:,} to {sizes[-1]:,} events", seconds[-1] / seconds[0], 1.2)
@@ -328,10 +333,14 @@ async def _start_api(processes: Processes, settings: Settings, stock: Stock) -> 
         await process.stop()
 
 
-async def _create_stock(report: Report, resources: Resources, size: int, passes: int, bare: Database | None) -> Stock:
+async def _create_stock(
+    report: Report, resources: Resources, size: int, passes: int, bare: Database | None, *, shapes: int = SHAPES
+) -> Stock:
     with Progress(console=report.console, transient=True) as progress:
         task = progress.add_task(f"Storing {size:,} events", total=size)
-        return await create_stock(resources, size, passes, bare, lambda done: progress.update(task, completed=done))
+        return await create_stock(
+            resources, size, passes, bare, lambda done: progress.update(task, completed=done), shapes=shapes
+        )
 
 
 if __name__ == "__main__":

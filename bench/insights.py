@@ -6,35 +6,41 @@ computed from the shapes of the stock, so that ten million events need not be re
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
+
+import pymongo
 
 from app.domain.rollups.building import build_content
 from app.domain.rollups.levels import Level
+from app.domain.rollups.periods import PassPeriod, sum_months, sum_year, year_of
 from app.domain.rollups.rows import CountedRow, Totals, add_rows, row_of
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.periods import PeriodUnit, add_periods
 from app.store.codecs.rollups import content_to_docs, head_id, parts_of
 from app.store.mongo.queries import Database, Doc
-from workers.stages.seal_passes import seal_passes_once
+from app.store.stages.pass_periods import SealedPass, Sealing
 from workers.worker import Worker
 
 from .http import Client
-from .stock import INSERT_BATCH_SIZE, Stock, split_documents
+from .stock import INSERT_BATCH_SIZE, PASSES_AT_ONCE, Stock, split_documents
 from .timing import Processes, Run, Side, timed
 
 AGGREGATE = """query Aggregate($input: AggregateInput!) {
   aggregateEvents(input: $input) { value count groups { nodes { value from } } freshness { exact } } }"""
 HISTOGRAM = """query Histogram($input: EventHistogramInput!) { eventHistogram(input: $input) {
-  buckets { weekday count } freshness { exact } } }"""
+  buckets { weekday hour count } freshness { exact } } }"""
 SUMMARY = """query Summary($input: EventSummaryInput!) { eventSummary(input: $input) {
   totalEvents purchases revenue { currency net orders } byType { type count } freshness { exact } } }"""
 TOP = """query Top($input: TopPassesInput!) { topPasses(input: $input) {
   passes { nodes { rank value pass { externalId } } } freshness { exact } } }"""
+
+
+BARE_TIMEOUT_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ def list_questions(stock: Stock) -> list[Question]:
     spent: Doc = {"_id": None, "n": {"$sum": 1}, "value": {"$sum": "$amount"}}
     by_month = {"$dateTrunc": {"date": "$occurred_at", "unit": "month"}}
     by_weekday = {"$dayOfWeek": "$occurred_at"}
+    berlin = {"timezone": "Europe/Berlin"}
+    by_hour = [{name: {"date": "$occurred_at", **berlin}} for name in ("$dayOfWeek", "$hour")]
     whole_month = (datetime.fromisoformat(f"{month}T00:00:00+00:00"), bounds[1])
     period = (bounds[0], bounds[1])
     total = {"function": "SUM", "currency": "USD", **year}
@@ -67,17 +75,38 @@ def list_questions(stock: Stock) -> list[Question]:
         Question("A year by month", AGGREGATE, {**total, "groupBy": ["MONTH"]}, period, {**spent, "_id": by_month}),
         Question("Summary of a month", SUMMARY, {"month": f"{month:%Y-%m}"}, whole_month, {**spent, "_id": "$type"}),
         Question("Weekdays of a year", HISTOGRAM, {"by": "WEEKDAY", **year}, period, {**spent, "_id": by_weekday}),
+        Question("Weekdays of a year in Berlin", HISTOGRAM, {"by": "WEEKDAY", **year, **berlin}, period,
+                 {**spent, "_id": by_hour[0]}),
+        Question("Hours of the week of a year in Berlin", HISTOGRAM, {"by": "WEEKDAY_AND_HOUR", **year, **berlin}, period,
+                 {**spent, "_id": by_hour}),
         Question("Top 50 customers of a year", TOP, {"by": "SPEND", "first": 50, **year}, period,
                  {**spent, "_id": "$pass"}, top),
     ]  # fmt: skip
 
 
 async def seal_stock(stock: Stock) -> None:
-    """Write the rollups of the stock, and seal the months of its passes."""
+    """Write the rollups of the stock and the sums of its passes, as the stages that seal would leave them."""
+    await _seal_hours(stock)
+    queries = Worker.on(stock.ctx.resources).pass_period_queries
+    for (card, events), pass_ids in stock.shapes:
+        months = sum_months(events)
+        years = {year: sum_year(dict(own)) for year, own in groupby(sorted(months.items()), _year_of_item)}
+        sealings = [Sealing(SealedPass(replace(card, id=pass_id)), {**months, **years}) for pass_id in pass_ids]
+        docs = list(Sealing(SealedPass(card), {**months, **years}).docs())
+        for part in split_documents(sealings, PASSES_AT_ONCE):
+            copies = [_of_pass(doc, each.before.card.id) for each in part for doc in docs]
+            await _insert(stock.ctx.resources.db, "pass_periods", copies)
+            named = await queries.commit(part)
+            assert len(named) == len(part), "a pass has changed"
+
+
+async def _seal_hours(stock: Stock) -> None:
+    """Write heads and contents of hours, days and months."""
     db, workspace_id = stock.ctx.resources.db, stock.ctx.workspace.id
     rows = add_rows(
-        CountedRow(row.start_ms, row.type, row.key, totals=_times(row.totals, passes))
-        for events, passes in stock.histories
+        CountedRow(row.start_ms, row.type, row.key, totals=_times(row.totals, len(pass_ids)))
+        for (_, events), pass_ids in stock.shapes
+        if pass_ids
         for row in map(row_of, events)
     )
     for level in Level:
@@ -85,15 +114,14 @@ async def seal_stock(stock: Stock) -> None:
         for start_ms, own in _by_period(rows, level):
             token = 1 + secrets.randbelow(2**48)
             content = build_content(own, level)
-            contents += content_to_docs(content, workspace_id, level, start_ms, token=token)
+            docs = content_to_docs(content, workspace_id, level, start_ms, token=token)
+            # The seal stores the mark that it read. Any number serves for a head that is clean.
+            contents += [{**doc, "mark": token} for doc in docs]
             types = [list(part) for part in parts_of(content)]
             named = {"workspace": workspace_id, "level": level.value, "start": from_ms(start_ms)}
             heads.append({"_id": head_id(workspace_id, level, start_ms), **named, "sealed": token, "types": types})
         await _insert(db, "rollups", contents)
         await _insert(db, "rollup_heads", heads)
-    worker = Worker.on(stock.ctx.resources)
-    while await db["passes"].find_one({"workspace": workspace_id, "dirty_from": {"$gte": 0}}, {"_id": 1}):
-        await seal_passes_once(worker, workspace_id)
 
 
 async def measure_insights(stock: Stock, processes: Processes, client: Client, times: int) -> dict[str, list[Side]]:
@@ -116,7 +144,13 @@ def _bare(stock: Stock, question: Question) -> Callable[[], Awaitable[object]]:
     where = {"workspace": stock.ctx.workspace.id, "occurred_at": {"$gte": start, "$lt": end}}
     stages = [{"$match": where}, {"$group": question.group}, *question.after]
     events = stock.ctx.resources.db["events"]
-    return lambda: events.aggregate(stages).to_list(None)
+
+    async def run() -> None:
+        # The settings would end a read of ten million events after some seconds.
+        with pymongo.timeout(BARE_TIMEOUT_SECONDS):
+            await events.aggregate(stages).to_list(None)
+
+    return run
 
 
 async def _ask(client: Client, body: bytes) -> None:
@@ -126,13 +160,22 @@ async def _ask(client: Client, body: bytes) -> None:
     assert data["freshness"]["exact"], data
 
 
+def _year_of_item(item: tuple[int, PassPeriod]) -> int:
+    return year_of(item[0])
+
+
+def _of_pass(doc: Doc, pass_id: str) -> Doc:
+    """Return the document of a sum as another pass of the same shape has it."""
+    return {**doc, "_id": doc["_id"].replace(doc["pass"], pass_id), "pass": pass_id}
+
+
 def _by_period(rows: Iterable[CountedRow], level: Level) -> Iterator[tuple[int, list[CountedRow]]]:
     """Return the rows of each period of a level, by its first instant."""
 
     def start_of(row: CountedRow) -> int:
         return level.start_ms(row.start_ms)
 
-    for start_ms, own in itertools.groupby(sorted(rows, key=start_of), start_of):
+    for start_ms, own in groupby(sorted(rows, key=start_of), start_of):
         yield start_ms, list(own)
 
 
