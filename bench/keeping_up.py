@@ -2,7 +2,7 @@
 
 First one worker folds a backlog: that gives the highest rate at which it folds. Then events arrive at a part of this rate.
 Some of them have occurred in one of the last hours. Such an event makes an hour dirty that has ended. The command looks at
-the heads all the while, and tells for how long an ended hour was dirty before it was sealed again.
+the heads all the while, and prints for how long an ended hour was dirty before it was sealed again.
 """
 
 from __future__ import annotations

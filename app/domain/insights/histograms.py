@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow
-from app.domain.rollups.selections import Cells
+from app.domain.rollups.selections import LocalClock, Slot
 from app.domain.state.spend import SpendRow, sum_spend
-from app.domain.values.instants import HOUR_MS
 from app.domain.values.zones import days_of
 
 from .periods import Asked
 from .summaries import spend_part
-
-Slot = tuple[int | None, int | None]
-"""Weekday from 0 (Monday) to 6 (Sunday), and hour of the day from 0 to 23; None for what a histogram does not divide by."""
-
-
-class HistogramBy(StrEnum):
-    """Local time that a histogram divides events by."""
-
-    WEEKDAY = "WEEKDAY"
-    HOUR = "HOUR"
-    WEEKDAY_AND_HOUR = "WEEKDAY_AND_HOUR"
-
-    @property
-    def has_weekday(self) -> bool:
-        """Whether the buckets differ by the day of the week."""
-        return self is not HistogramBy.HOUR
-
-    @property
-    def has_hour(self) -> bool:
-        """Whether the buckets differ by the hour of the day."""
-        return self is not HistogramBy.WEEKDAY
-
-    @property
-    def cells(self) -> Cells:
-        """The cells that the rows of a histogram must lie in."""
-        return Cells.HOUR if self.has_hour else Cells.DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +24,14 @@ class Bucket:
     revenue: Sequence[SpendRow]
 
 
-def slots_of(by: HistogramBy, week_start: int) -> list[Slot]:
+def slots_of(by: LocalClock, week_start: int) -> list[Slot]:
     """Return the slots in order of time, from the first day of the week on."""
     weekdays = [(week_start + number) % 7 for number in range(7)] if by.has_weekday else [None]
     hours = range(24) if by.has_hour else [None]
     return [(weekday, hour) for weekday in weekdays for hour in hours]
 
 
-def check_cells(asked: Asked, by: HistogramBy, *path: str) -> None:
+def check_cells(asked: Asked, by: LocalClock, *path: str) -> None:
     """Raise InvalidInput: UNSUPPORTED if an hour of the zone begins within a quarter of an hour of UTC.
 
     Before 1972, a few zones had such offsets.
@@ -74,19 +46,16 @@ def check_cells(asked: Asked, by: HistogramBy, *path: str) -> None:
 
 
 def build_histogram(
-    rows: Iterable[CountedRow], asked: Asked, by: HistogramBy, types: Collection[str] = ()
+    rows: Iterable[CountedRow], asked: Asked, by: LocalClock, types: Collection[str] = ()
 ) -> list[Bucket]:
     """Return the buckets of all slots, also of those without events.
 
-    The rows lie in the cells of `by`, and the amounts of all of them are revenue. Events of `types` count. If it is empty,
-    all events count that no walk made.
+    The rows are those of a selection with the clock `by`, and the amounts of all of them are revenue. Events of `types`
+    count. If it is empty, all events count that no walk made.
     """
-    days = days_of(asked.zone)
     parts: dict[Slot, list[CountedRow]] = {slot: [] for slot in slots_of(by, asked.week_start)}
     for row in rows:
-        weekday = days.day_of(row.start_ms).weekday() if by.has_weekday else None
-        hour = days.local_ms(row.start_ms) // HOUR_MS % 24 if by.has_hour else None
-        parts[weekday, hour].append(row)
+        parts[by.slot_at(row.start_ms, asked.zone)].append(row)
     return [
         Bucket(
             slot,

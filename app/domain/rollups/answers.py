@@ -27,7 +27,7 @@ from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 
 from .dimensions import Dimension, dimension_of, is_dimension
 from .rows import CountedRow
-from .selections import Cells, Selection
+from .selections import Cells, LocalClock, Selection
 
 _FIELDS = frozenset({None, AMOUNT, POINTS})
 _ANSWERED = frozenset({"types", "categories", "sources", "currency", "occurred_after", "occurred_before", "metadata"})
@@ -61,6 +61,7 @@ def selection_of(query: EventQuery, aggregation: Aggregation) -> Selection | Non
         sources=query.sources,
         currency=query.currency,
         cells=_cells_of(aggregation),
+        clock=_clock_of(aggregation),
         week_start=aggregation.week_start,
         dimension=dimension,
         values=query.metadata[0] if query.metadata else None,
@@ -95,6 +96,14 @@ def _cells_of(aggregation: Aggregation) -> Cells:
     if GroupBy.WEEKDAY in aggregation.group_by:
         return Cells.DAY
     return next((Cells(by.value) for by in aggregation.group_by if by in PERIODS), Cells.TOTAL)
+
+
+def _clock_of(aggregation: Aggregation) -> LocalClock | None:
+    """Return the clock by which groups differ; None if they differ by periods of the calendar, too."""
+    clocks = [by for by in aggregation.group_by if by in CLOCK]
+    if len(clocks) != 1 or PERIODS.keys() & set(aggregation.group_by):
+        return None
+    return LocalClock(clocks[0].value)
 
 
 def _count_of(aggregation: Aggregation, row: CountedRow) -> int:

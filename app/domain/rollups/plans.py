@@ -7,7 +7,7 @@ quarter of an hour is read from events.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -162,6 +162,19 @@ class PeriodPlan:
             coarse = ((day.start_ms - period.start_ms) // cell_ms for day in self.coarse_days(period))
             numbers.update(number + offset for number in coarse for offset in (0, 1))
         return sorted(numbers)
+
+    def pattern(self, period: Period) -> Hashable:
+        """Return what periods share whose contents may be added up: equal cells of them lie in the same slot of the clock.
+
+        Without a clock, it is the period itself. So it is for months, and for periods in which the zone changes its offset.
+        """
+        clock = self.selection.clock
+        if clock is None or period.level is Level.MONTH:
+            return period
+        if len(days_of(self.zone).offsets(period.start_ms, period.end_ms)) > 1:
+            return period
+        # Rows begin at the same cells and in the same slot, so each next row is in the same slot, too.
+        return period.level, clock.slot_at(period.start_ms, self.zone), *self.cell_cuts(period)
 
     def has_row(self, period: Period, start_ms: int) -> bool:
         """Return whether a row that begins at `start_ms` in a period's content belongs to the answer."""

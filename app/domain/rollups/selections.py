@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 from app.domain.events.events import Category
 from app.domain.state.metadata_values import value_of
 from app.domain.values.conditions import Condition
+from app.domain.values.instants import HOUR_MS
 from app.domain.values.periods import PeriodUnit
+from app.domain.values.zones import days_of
 
 from .dimensions import Dimension
 from .rows import CountedRow
@@ -36,6 +39,41 @@ class Cells(StrEnum):
     QUARTER_HOUR = "QUARTER_HOUR"
 
 
+Slot = tuple[int | None, int | None]
+"""Weekday from 0 (Monday) to 6 (Sunday), and hour of the day from 0 to 23; None for what a clock does not tell."""
+
+
+class LocalClock(StrEnum):
+    """Local time that repeats: the day of the week, the hour of the day, or both."""
+
+    WEEKDAY = "WEEKDAY"
+    HOUR = "HOUR"
+    WEEKDAY_AND_HOUR = "WEEKDAY_AND_HOUR"
+
+    @property
+    def has_weekday(self) -> bool:
+        """Whether slots differ by the day of the week."""
+        return self is not LocalClock.HOUR
+
+    @property
+    def has_hour(self) -> bool:
+        """Whether slots differ by the hour of the day."""
+        return self is not LocalClock.WEEKDAY
+
+    @property
+    def cells(self) -> Cells:
+        """The widest cells that lie each in one slot."""
+        return Cells.HOUR if self.has_hour else Cells.DAY
+
+    def slot_at(self, at_ms: int, zone: ZoneInfo) -> Slot:
+        """Return the slot that contains an instant."""
+        days = days_of(zone)
+        return (
+            days.day_of(at_ms).weekday() if self.has_weekday else None,
+            days.local_ms(at_ms) // HOUR_MS % 24 if self.has_hour else None,
+        )
+
+
 CALENDAR: Mapping[Cells, PeriodUnit] = MappingProxyType({Cells(unit.value): unit for unit in PeriodUnit})
 """Cells that are periods of the calendar."""
 
@@ -48,6 +86,9 @@ class Selection:
     and each question decides whether it counts them. `week_start` is the weekday on which the cells of weeks begin, from
     0 (Monday) to 6 (Sunday). With a `dimension`, the rows are those of the dimension, and `types` is its type. If `values`
     is given, too, only rows whose value meets this condition are selected.
+
+    With a `clock`, only the slot of a row matters, so a row may hold the events of several cells in the same slot. It begins
+    with one of these cells.
     """
 
     from_ms: int
@@ -60,6 +101,7 @@ class Selection:
     week_start: int = 0
     dimension: Dimension | None = None
     values: Condition | None = None
+    clock: LocalClock | None = None
 
     def selects(self, row: CountedRow) -> bool:
         """Return whether the events of a row meet the conditions, apart from when they occurred."""

@@ -13,9 +13,9 @@ import strawberry
 from app.commands.insights.reading import read_rows
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.spend import summed_types
-from app.domain.insights.histograms import Bucket, HistogramBy, build_histogram, check_cells
+from app.domain.insights.histograms import Bucket, build_histogram, check_cells
 from app.domain.insights.periods import Asked
-from app.domain.rollups.selections import Selection
+from app.domain.rollups.selections import LocalClock, Selection
 from app.domain.state.aggregations import Aggregation, Function, GroupBy
 from app.domain.state.local_clock import clock_coordinate
 from app.domain.values.currencies import parse_currency
@@ -31,7 +31,7 @@ from app.graphql.types.freshness import Freshness, freshness_of
 from .periods import ConsistentPeriodInput, may_leave_out, parse_period
 
 describe_enum(
-    HistogramBy,
+    LocalClock,
     "HistogramBy",
     {
         "WEEKDAY": "One bucket for each day of the week: 7 buckets.",
@@ -49,7 +49,7 @@ class EventHistogramInput(ConsistentPeriodInput):
     Lists have at most 50 items.
     """
 
-    by: HistogramBy = strawberry.field(description="Local time that divides the events.")
+    by: LocalClock = strawberry.field(description="Local time that divides the events.")
     types: list[str] | None = strawberry.field(
         default=None, description="Events of one of these types. Default: all, without events that rules made."
     )
@@ -98,7 +98,7 @@ class EventHistogram:
 class _Passes:
     """Different passes by bucket. All buckets share one read of the store."""
 
-    def __init__(self, query: EventQuery, by: HistogramBy, asked: Asked) -> None:
+    def __init__(self, query: EventQuery, by: LocalClock, asked: Asked) -> None:
         self._query = query
         self._aggregation = Aggregation(Function.COUNT_PASSES, None, (GroupBy(by.value),), zone=asked.zone)
 
@@ -126,7 +126,12 @@ async def event_histogram(
     profile = await commands.profile()
     currency = profile.currency if input.currency is None else parse_currency(input.currency, "input", "currency")
     selection = Selection(
-        asked.from_ms, asked.to_ms, types=summed_types(types), categories=categories, cells=input.by.cells
+        asked.from_ms,
+        asked.to_ms,
+        types=summed_types(types),
+        categories=categories,
+        cells=input.by.cells,
+        clock=input.by,
     )
     reading = await read_rows(commands, selection, asked.zone, strong=strong)
     query = EventQuery(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any
 
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period, PeriodPlan, Span
 from app.domain.rollups.rows import CountedRow
 from app.domain.values.instants import from_ms, to_ms
-from app.store.codecs.rollups import content_ids, head_id, rows_from_docs
+from app.store.codecs.rollups import ContentSum, content_ids, head_id, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 from app.store.mongo.usage import charge_counted, charge_rows
 
 ROWS_PER_TURN = 2_000
 """Rows that are computed without a pause. They take about 10 ms."""
+CONTENTS_AT_ONCE = 400
+"""Documents of contents that are in memory at once."""
+CELLS_PER_ROW = 25
+"""Cells that are added up in the time in which one row is computed."""
 
 
 class HeadQueries(WorkspaceQueries):
@@ -72,33 +77,60 @@ class ContentQueries(WorkspaceQueries):
     async def rows(self, plan: PeriodPlan, contents: Mapping[Period, Head]) -> list[CountedRow] | None:
         """Return the rows of a plan from contents; None if one was deleted, because a newer one replaces it. Index: _id.
 
-        The operation is charged for the rows while they are computed. Raises OperationTooLarge or Throttled.
+        With a clock, contents of the same pattern are added up while they are read. So neither the rows nor the memory grow
+        with the length of the period. The operation is charged while rows are computed. Raises OperationTooLarge or
+        Throttled.
         """
         periods = {
             each: period
             for period, head in contents.items()
             for each in content_ids(self._workspace_id, *period, token=head.token, kinds=plan.documents(head))
         }
-        docs = await self._by_ids(periods)
-        charge_counted(len(docs), examined=True)
-        if len(docs) < len(periods):
-            return None
-        rows: list[CountedRow] = []
-        paid = 0
-        for doc in docs:
-            period = periods[doc["_id"]]
-            rows += (
-                row
-                for row in rows_from_docs([doc], *period, cuts=plan.cell_cuts(period))
-                if plan.has_row(period, row.start_ms) and plan.selection.selects(row)
-            )
-            if len(rows) - paid >= ROWS_PER_TURN:
-                await charge_rows(len(rows) - paid)
-                paid = len(rows)
-                # Ten years by the hour have millions of rows. Other requests have their turn meanwhile.
-                await asyncio.sleep(0)
-        await charge_rows(len(rows) - paid)
+        ids, rows, work = list(periods), list[CountedRow](), _Work()
+        sums: dict[Hashable, tuple[Period, ContentSum]] = {}
+
+        def select(period: Period, found: Iterable[CountedRow]) -> int:
+            before = len(rows)
+            rows.extend(row for row in found if plan.has_row(period, row.start_ms) and plan.selection.selects(row))
+            return len(rows) - before
+
+        for start in range(0, len(ids), CONTENTS_AT_ONCE):
+            part = ids[start : start + CONTENTS_AT_ONCE]
+            docs = await self._by_ids(part)
+            charge_counted(len(docs), examined=True)
+            if len(docs) < len(part):
+                return None
+            for doc in docs:
+                period = periods[doc["_id"]]
+                if (pattern := plan.pattern(period)) == period:
+                    await work.add(select(period, rows_from_docs([doc], *period, cuts=plan.cell_cuts(period))))
+                else:
+                    _, added = sums.setdefault(pattern, (period, ContentSum()))
+                    await work.add(added.add(doc) / CELLS_PER_ROW)
+        for period, added in sums.values():
+            await work.add(select(period, added.rows(*period, plan.cell_cuts(period))))
+        await work.pay()
         return rows
+
+
+class _Work:
+    """Rows that were computed, or work that takes as long, and for which the operation is charged after each turn."""
+
+    def __init__(self) -> None:
+        self._unpaid = 0.0
+
+    async def add(self, rows: float) -> None:
+        """Count rows. Raises OperationTooLarge or Throttled after a turn that is too dear."""
+        self._unpaid += rows
+        if self._unpaid >= ROWS_PER_TURN:
+            await self.pay()
+            # Ten years by the hour have millions of rows. Other requests have their turn meanwhile.
+            await asyncio.sleep(0)
+
+    async def pay(self) -> None:
+        """Charge the operation for what it was not charged for yet. Raises OperationTooLarge or Throttled."""
+        unpaid, self._unpaid = self._unpaid, 0.0
+        await charge_rows(math.ceil(unpaid))
 
 
 def _period_of(doc: Mapping[str, Any]) -> Period:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from app.domain.events.events import Category, Event
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Period
 from app.domain.rollups.rows import CountedRow, add_rows, row_of
-from app.domain.rollups.selections import CALENDAR, Cells, Selection
+from app.domain.rollups.selections import CALENDAR, Cells, LocalClock, Selection
 from app.domain.values.instants import DAY_MS, EARLIEST, HOUR_MS, LATEST, from_ms, to_ms
 from app.domain.values.periods import period_days
 from app.domain.values.zones import UTC, days_of
@@ -31,6 +32,9 @@ ALL_TIME = Selection(to_ms(EARLIEST), to_ms(LATEST))
 
 def by_cell(rows: Iterable[CountedRow], selection: Selection, zone: ZoneInfo) -> dict[object, object]:
     def cell_of(row: CountedRow) -> int:
+        if selection.clock is not None:
+            weekday, hour = selection.clock.slot_at(row.start_ms, zone)
+            return 24 * (weekday or 0) + (hour or 0)
         unit = CALENDAR.get(selection.cells)
         if selection.cells is Cells.HOUR:
             return days_of(zone).local_ms(row.start_ms) // HOUR_MS
@@ -64,10 +68,11 @@ async def test_rows_of_any_period_and_cells_equal_those_of_the_events(business: 
     random = Random(3)
     events = await store_and_seal(business, random)
     used = set()
-    for cells in (*Cells, *Cells):
+    wanted = [*((cells, None) for cells in Cells), *((clock.cells, clock) for clock in LocalClock)]
+    for cells, clock in [*wanted, *wanted]:
         zone = ZoneInfo(random.choice(ZONES))
         low, high = sorted(random.choice(events).occurred_ms + random.randrange(-DAY_MS, DAY_MS) for _ in range(2))
-        selection = Selection(low, high, cells=cells, week_start=random.randrange(7))
+        selection = Selection(low, high, cells=cells, week_start=random.randrange(7), clock=clock)
         if random.random() < 0.4:
             selection = replace(
                 selection, types=("purchase", "visit"), categories=(Category.TRANSACTION,), currency="EUR"
@@ -79,6 +84,25 @@ async def test_rows_of_any_period_and_cells_equal_those_of_the_events(business: 
         assert (reading.freshness.exact, reading.freshness.pending_events) == (True, 0)
         used |= {name for name in ("months", "days", "hours", "event_hours") if getattr(reading.plan, name)}
     assert used == {"months", "days", "hours", "event_hours"}
+
+
+async def test_rows_by_the_clock_do_not_grow_with_the_period(business: Business) -> None:
+    [event, *_] = await store_events(business, 1)
+    start_ms, zone = to_ms(datetime(2025, 1, 6, tzinfo=UTC)), ZoneInfo("Europe/Berlin")
+    events = [
+        replace(event, occurred_at=from_ms(start_ms + day * DAY_MS + hour * HOUR_MS + day % 4 * 900_000))
+        for day in range(140)
+        for hour in range(0, 24, 5)
+    ]
+    await seal_events(business, events)
+    asked = Selection(start_ms, start_ms + 140 * DAY_MS, cells=Cells.HOUR, clock=LocalClock.WEEKDAY_AND_HOUR)
+    for days in (70, 140):
+        selection = replace(asked, to_ms=start_ms + days * DAY_MS)
+        reading = await read_rows(business.ctx, selection, zone)
+        assert by_cell(reading.rows, selection, zone) == by_cell(expected_rows(events, selection), selection, zone)
+        # Seven days of the week in winter, seven in summer, and the day between them.
+        assert len(reading.rows) <= 15 * 5
+        assert reading.plan.days == days
 
 
 async def mark_hour_of(business: Business, event: Event) -> None:

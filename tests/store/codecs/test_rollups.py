@@ -16,7 +16,7 @@ from app.domain.rollups.building import Content, rows_of
 from app.domain.rollups.levels import Level
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
 from app.domain.values.decimals import ZERO
-from app.store.codecs.rollups import ROWS_PER_PART, content_id, content_to_docs, parts_of, rows_from_docs
+from app.store.codecs.rollups import ROWS_PER_PART, ContentSum, content_id, content_to_docs, parts_of, rows_from_docs
 
 START_MS = 1_706_745_600_000
 
@@ -80,6 +80,21 @@ def test_cells_between_two_cuts_add_up_to_one_row(content: Content, cuts: list[i
         if begins and number < cuts[-1]:
             expected.append(CountedRow(START_MS + begins[-1] * QUARTER_HOUR_MS, row.type, row.key, totals=row.totals))
     assert by_place(rows_from_docs(docs, Level.DAY, START_MS, cuts=cuts)) == by_place(add_rows(expected))
+
+
+@given(
+    st.lists(drawn_contents, min_size=1, max_size=3),
+    st.lists(st.integers(0, 96), unique=True, min_size=2).map(sorted),
+)
+@settings(max_examples=60, deadline=None)
+def test_contents_that_are_added_up_have_the_rows_of_all_of_them(contents: list[Content], cuts: list[int]) -> None:
+    added, rows = ContentSum(), list[CountedRow]()
+    for content in contents:
+        docs = content_to_docs(content, "ws_1", Level.DAY, START_MS, token=7)
+        rows += rows_from_docs(docs, Level.DAY, START_MS, cuts=cuts)
+        cells = sum(map(added.add, docs))
+        assert cells == sum(len(own) for of_type in content.values() for own in of_type.values())
+    assert by_place(add_rows(added.rows(Level.DAY, START_MS, cuts))) == by_place(add_rows(rows))
 
 
 def test_type_with_many_rows_has_numbered_parts_that_the_head_names() -> None:
