@@ -17,7 +17,6 @@ from .sealed import MAX_EVENTS, SealedRows, read_sealed
 BY_SECONDS = "In this period, the clocks of the time zone differ from UTC by no whole quarters of an hour."
 NOT_MARKED = "The upgrade has not prepared rollups for all stored events yet."
 TOO_MANY_DIRTY = f"More than {MAX_EVENTS:,} events of the period are in hours that are not sealed yet."
-WAITING = "Events of the period wait for a decision, or their passes are parked."
 TOO_MANY_VALUES = "More than 50,000 events whose values are asked for are in no rollup yet."
 UNSTABLE = "The rollups of the period changed each time while they were read."
 """Reasons why a period is read from events. They are shown to developers."""
@@ -64,8 +63,6 @@ async def read_whole(ctx: Context, selection: Selection, zone: ZoneInfo) -> Seal
         return TOO_MANY_VALUES
     if sealed.left_out_ms is not None:
         return TOO_MANY_VALUES if selection.dimension is not None else TOO_MANY_DIRTY
-    if sealed.waiting.number:
-        return WAITING
     return sealed if sealed.is_stable else UNSTABLE
 
 

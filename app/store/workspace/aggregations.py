@@ -35,7 +35,7 @@ from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import days_of
-from app.store.codecs.counting import COUNTED, IS_MADE, NOT_MADE, counting_in
+from app.store.codecs.counting import COUNTED, DECIDED, IS_MADE, NOT_MADE, counting_in
 from app.store.codecs.events import from_doc
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import build_match_stages
@@ -58,7 +58,10 @@ _BY_KEY = Ranking()
 
 
 class AggregationQueries(EventQueries):
-    """Aggregations over the events of one workspace. Errors: Unavailable, safe to repeat."""
+    """Aggregations over the events of one workspace. Errors: Unavailable, safe to repeat.
+
+    Events that wait for a decision count once it is made, and those of parked passes once these are released.
+    """
 
     async def groups(
         self, query: EventQuery, aggregation: Aggregation, limit: int, ranking: Ranking = _BY_KEY
@@ -148,7 +151,7 @@ class AggregationQueries(EventQueries):
         }
         stages = [
             *build_match_stages(self._where(query), indexed_by(query), OCCURRED),
-            {"$match": {"$and": COUNTED}},
+            {"$match": {"$and": [*COUNTED, DECIDED]}},
             {"$group": group},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
@@ -160,8 +163,11 @@ class AggregationQueries(EventQueries):
         return found
 
     def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
-        """Return the stages that find the events that count: no internal types, no declined events, all with the field."""
-        conditions = [*COUNTED]
+        """Return the stages that find the events that count and have the field of the aggregation.
+
+        Internal events and declined ones are left out, and those that wait for a decision or are parked.
+        """
+        conditions = [*COUNTED, DECIDED]
         if aggregation.field is not None:
             conditions.append({aggregation.field: {"$exists": True}})
         if not aggregation.counts_made(query.types):

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from app.domain.events.events import CHECKOUT_INCREASED, RULE_CHANNEL
-from app.store.codecs.counting import IS_MADE, WAITS, is_made, waits
+from app.store.codecs.counting import DECIDED, IS_MADE, WAITS, is_made, waits
 from tests.business import Business
 
 FIELDS: dict[str, list[Any]] = {
@@ -30,4 +30,6 @@ async def test_store_and_code_agree_on_what_waits_and_what_a_walk_made(business:
     found = await collection.aggregate([{"$project": {"waits": WAITS, "made": IS_MADE}}]).to_list(None)
     answers = {doc["_id"]: (bool(doc["waits"]), bool(doc["made"])) for doc in found}
     assert answers == {doc["_id"]: (waits(doc), is_made(doc)) for doc in docs}
+    decided = await collection.find(DECIDED, {"_id": 1}).to_list(None)
+    assert sorted(doc["_id"] for doc in decided) == [doc["_id"] for doc in docs if not waits(doc)]
     assert {(True, False), (False, True), (True, True), (False, False)} == set(answers.values())
