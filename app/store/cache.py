@@ -7,19 +7,19 @@ erasure changes the epoch and waits longer than that before it deletes the pass.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.domain.definitions import Definitions
 from app.domain.events.event_types import EventTypes
 from app.domain.log_history import LogHistory
 from app.domain.workspaces import WorkspaceProfile
 
+from .kept_orders import KeptOrders
+
 MAX_PASSES = 100_000
 MAX_WORKSPACES = 1_000
-MAX_RANKINGS = 20
-"""Orders of up to 10,000 passes that a process keeps, of 2 MB each."""
 PASS_TTL_SECONDS = 10.0
 """How long a cached pass is valid. The pass may be merged meanwhile without this process noticing."""
 HISTORY_TTL_SECONDS = 1.0
@@ -60,8 +60,8 @@ class WorkspaceCache:
         # The profile of a workspace with the instant until which it is valid, and the key of its fingerprints.
         self.profiles: dict[str, tuple[WorkspaceProfile, float]] = {}
         self.secrets: dict[str, bytes] = {}
-        # Orders of passes, by workspace and question, with the instant until which each is valid.
-        self.rankings: dict[Hashable, tuple[Sequence[Any], float]] = {}
+        # Orders of passes, by workspace and question.
+        self.rankings = KeptOrders(now)
         # Values at which orders of passes have ended, by workspace, measure and period.
         self.ranking_lows: dict[Hashable, Decimal] = {}
 
@@ -96,14 +96,6 @@ class WorkspaceCache:
     def last_epoch(self, workspace_id: str) -> str:
         """Return the erasure epoch of a workspace that this process read last; "" before the first read."""
         return self._epochs.get(workspace_id, _NEVER)[0].erasures
-
-    def remember_ranking(self, key: Hashable, order: Sequence[Any], valid_until: float) -> tuple[Sequence[Any], float]:
-        """Cache an order of passes and return it with `valid_until`. Drops the oldest order above the limit."""
-        self.rankings.pop(key, None)
-        self.rankings[key] = order, valid_until
-        if len(self.rankings) > MAX_RANKINGS:
-            del self.rankings[next(iter(self.rankings))]
-        return order, valid_until
 
     def remember_ranking_low(self, key: Hashable, low: Decimal) -> None:
         """Cache the value at which an order of passes has ended. Drops the oldest one above the limit."""

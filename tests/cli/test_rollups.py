@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from app.commands.insights.top_passes import rank_passes
 from app.config.settings import Settings
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
@@ -16,6 +15,7 @@ from app.store.mongo.decimal128 import to_decimal128
 from app.store.workspace.rollup_heads import mark_heads
 from tests.business import Business
 from tests.cli.test_keys import run
+from tests.ranking import rank_passes
 from workers.stages import seal
 from workers.stages.seal_passes import seal_passes_once
 

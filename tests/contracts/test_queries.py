@@ -37,7 +37,6 @@ from app.commands.inbound.hooks import (
 )
 from app.commands.inbound.reruns import discard_inbound_delivery, rerun_inbound_deliveries, rerun_waiting_delivery
 from app.commands.insights.customers import count_active
-from app.commands.insights.top_passes import rank_passes
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
@@ -121,6 +120,7 @@ from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.commands.rewards.shop import create, redeem, request, roll_back
 from tests.mail_server import run_mail_server
+from tests.ranking import rank_passes
 from tests.receiver import run_receiver
 from tests.workers.jobs.test_imports import File, run_to_end, sales_csv
 from workers.main import STAGES

@@ -138,7 +138,10 @@ INTERNAL = frozenset(
     app.store.workspace.reactions.MAX_UNREAD
     app.store.stages.messages.MAX_FOUND
     app.commands.insights.sealed_customers.MAX_LOOKS
-    app.store.cache.MAX_RANKINGS
+    app.commands.insights.top_passes.MAX_READ_KEPT
+    app.commands.insights.top_passes.MAX_STREAM_PAGE
+    app.store.kept_orders.MAX_KEPT_PASSES
+    app.store.kept_orders.MAX_ORDERS
     app.store.stages.pass_periods.MAX_DIRTY_READ
     app.store.stages.pass_periods.MAX_DOUBTED_READ
     app.telemetry.metrics.MAX_LABEL_CHARACTERS

@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from app.cli.main import main
 from app.clock import SystemClock
 from app.commands.insights.reading import read_rows
-from app.commands.insights.top_passes import rank_passes
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.errors import Unavailable
 from app.domain.rollups.periods import SPEND
@@ -33,6 +32,7 @@ from app.store.operations.restored import Restoration
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
 from tests.patience import PATIENCE_SECONDS
+from tests.ranking import rank_passes
 from tests.receiver import Receiver, run_receiver
 from workers.stages.deliver import run_endpoint
 from workers.stages.seal import seal

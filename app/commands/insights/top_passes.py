@@ -8,8 +8,7 @@ however many events there are.
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,73 +16,115 @@ from decimal import Decimal
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
+from app.domain.insights.threshold import Decide, Read, ThresholdOrder, TopPass
 from app.domain.rollups.covers import Cover, Span, cover
 from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, months_of, sum_period
-from app.domain.values.decimals import ZERO, add, subtract
-from app.store.workspace.pass_periods import Content, EventRoom, PassPeriodReads, PassState, RankedPass
+from app.domain.values.decimals import ROUNDED, ZERO, add, subtract
+from app.store.workspace.pass_periods import (
+    MAX_UNSEALED_EVENTS,
+    Content,
+    EventRoom,
+    PassPeriodReads,
+    PassState,
+    RankedPass,
+)
 
 MIN_STREAM_PAGE = 100
 """Values of one month or year that are read at once, at least."""
+MAX_STREAM_PAGE = 20_000
+"""Values of one month or year that are read at once, at most."""
 FIRST_LOW = Decimal(10_000_000)
 """Value at which the first range of values begins if this process has answered no such question before."""
 RANGE_RATIO = Decimal("0.6")
 LEAST_VALUE = Decimal("0.000001")
 """The least value above 0: amounts and points have at most six places."""
-MAX_VALUES_READ = 50_000
-"""Values of sealed months and years that one question reads."""
+MAX_READ_KEPT = 20_000
+"""Values that one order keeps, at least one read more, so that they need not be read again with the others of a pass."""
+MAX_COMPARED_PASSES = 300_000
+"""Passes that one order compares. It holds 60 MB for them."""
+SLOW_SIZE = 2_000
+"""Passes from which on a step of the order is computed in another thread, so that the API answers others meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopPass:
-    """Pass with its value."""
+class PassOrder:
+    """Order of the passes by their values in [after, before), found as far as it is asked for.
 
-    pass_id: str
-    value: Decimal
-
-
-async def rank_passes(ctx: Context, measure: str, after: datetime, before: datetime, count: int) -> list[TopPass]:
-    """Return the `count` passes with the greatest values in [after, before), greatest first. Values are above 0.
-
-    The order among equal values is that of ids, descending, as far as they are returned. Raises InvalidInput with the code
-    LIMIT and advice if too much would be read. Raises Unavailable; safe to repeat.
+    Each value is that of an instant between the beginning of the order and the call that has found it. A pass whose value
+    rises meanwhile above the last one in `passes` is left out.
     """
-    store = ctx.workspace.pass_periods
-    # Until the passes of an earlier version are marked, all is read from events.
-    found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
-    values = await _Values.of(store, measure, found)
-    best = {pass_id: value for pass_id, value in (await values.of_passes(values.changed, {})).items() if value > 0}
-    lows, key = ctx.resources.cache.ranking_lows, (ctx.workspace.id, measure)
-    streams = [
-        _Stream(store, measure, period=each, low=lows.get((*key, each), FIRST_LOW)) for each in values.cover.periods
-    ]
-    await asyncio.gather(*(stream.read_on(count) for stream in streams))
-    seen, read = set(values.changed), dict[Content, Decimal]()
-    while True:
-        taken = {
-            Content(ranked.pass_id, stream.period, ranked.token): ranked.value
-            for stream in streams
-            for ranked in stream.take()
-        }
-        read |= taken
-        fresh = {content.pass_id for content in taken} - seen
-        seen |= fresh
-        fresh_values = await values.of_passes(fresh, read)
-        best |= {pass_id: value for pass_id, value in fresh_values.items() if value > 0}
-        greatest = heapq.nlargest(count, best.items(), key=lambda item: (item[1], item[0]))
-        # No pass that was not seen has a greater value than the next values of all streams together.
-        bound = sum((stream.bound for stream in streams), ZERO)
-        if bound <= 0 or (len(greatest) == count and greatest[-1][1] >= bound):
-            for stream in streams:
-                if stream.last_value is not None:
-                    ctx.resources.cache.remember_ranking_low((*key, stream.period), stream.last_value)
-            return [TopPass(*item) for item in greatest]
-        if sum(stream.read for stream in streams) > MAX_VALUES_READ:
-            message = (
-                f"More than {MAX_VALUES_READ:,} values of months would be compared. Ask for a shorter time, or for fewer "
-                "passes."
-            )
-            raise InvalidInput(Code.LIMIT, message, "input")
-        await max(streams, key=lambda stream: stream.bound).read_on(count)
+
+    def __init__(self, ctx: Context, measure: str, values: _Values) -> None:
+        store, key = ctx.workspace.pass_periods, (ctx.workspace.id, measure)
+        self._cache, self._values, self._key = ctx.resources.cache, values, key
+        self._streams = [
+            _Stream(store, measure, period=each, low=self._cache.ranking_lows.get((*key, each), FIRST_LOW))
+            for each in values.cover.periods
+        ]
+        self._order = ThresholdOrder(len(self._streams))
+        self._read: dict[Content, Decimal] = {}
+
+    @classmethod
+    async def begin(cls, ctx: Context, measure: str, after: datetime, before: datetime) -> PassOrder:
+        """Begin an order. Raises InvalidInput with the code LIMIT and advice if too many events are in no sealed month.
+
+        Raises Unavailable; safe to repeat.
+        """
+        store = ctx.workspace.pass_periods
+        # Until the passes of an earlier version are marked, all is read from events.
+        found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
+        order = cls(ctx, measure, await _Values.of(store, measure, found))
+        await order._decide(order._values.changed)
+        return order
+
+    @property
+    def passes(self) -> Sequence[TopPass]:
+        """The passes that are found, greatest value first."""
+        return self._order.found
+
+    @property
+    def size(self) -> int:
+        """The number of passes that it holds."""
+        return self._order.size
+
+    async def extend(self, count: int) -> None:
+        """Find `count` passes, or all with a value above 0. A repeated call goes on where a failed one has ended.
+
+        Raises InvalidInput with the code LIMIT and advice if more than MAX_COMPARED_PASSES passes would be compared. Raises
+        Unavailable; safe to repeat.
+        """
+        is_first, self._values.room.left = not self._order.found, MAX_UNSEALED_EVENTS
+        while (step := await self._next_step(count)) is not None:
+            if self.size > MAX_COMPARED_PASSES:
+                message = f"More than {MAX_COMPARED_PASSES:,} passes would be compared. Ask for a shorter time."
+                raise InvalidInput(Code.LIMIT, message, "input")
+            if isinstance(step, Decide):
+                await self._decide(step.pass_ids)
+                continue
+            # A quarter of all that was read: so there are few reads, and little is read in vain.
+            wanted = sum(stream.read for stream in self._streams) // 4
+            stream = self._streams[step.number]
+            await stream.read_on(min(max(MIN_STREAM_PAGE, wanted), MAX_STREAM_PAGE))
+            taken = stream.take()
+            self._order.take(step.number, ((each.pass_id, each.value) for each in taken), stream.bound)
+            if len(self._read) < MAX_READ_KEPT:
+                self._read |= {Content(each.pass_id, stream.period, each.token): each.value for each in taken}
+        for stream in self._streams:
+            if is_first and stream.last_value is not None:
+                self._cache.remember_ranking_low((*self._key, stream.period), stream.last_value)
+
+    async def _next_step(self, count: int) -> Read | Decide | None:
+        if self.size < SLOW_SIZE:
+            return self._order.next_step(count)
+        running = asyncio.create_task(asyncio.to_thread(self._order.next_step, count))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # A cancelled call must not leave a thread behind that changes the order: the next call may begin at once.
+            await asyncio.wait([running])
+            raise
+
+    async def _decide(self, pass_ids: Collection[str]) -> None:
+        self._order.decide(pass_ids, await self._values.of_passes(pass_ids, self._read))
 
 
 class _Stream:
@@ -117,16 +158,17 @@ class _Stream:
         """The least value that was read; None without any."""
         return None if self._last is None else self._last.value
 
-    async def read_on(self, count: int) -> None:
-        """Read the next values, if any are left."""
-        limit = max(MIN_STREAM_PAGE, min(count, 1_000))
-        wanted = self.read + 1
-        while self.read < wanted and not self.is_over:
+    async def read_on(self, limit: int) -> None:
+        """Read the next values, if any are left: at most `limit`."""
+        is_found = False
+        while not is_found and not self.is_over:
             if not self._has_more:
-                self._low = max(LEAST_VALUE, self._low * self._next_ratio())
+                lower = ROUNDED.quantize(ROUNDED.multiply(self._low, self._next_ratio()), LEAST_VALUE)
+                self._low, self._has_more = max(LEAST_VALUE, lower), True
             found, self._has_more = await self._store.ranked(
                 self._measure, self.period, self._last, limit, low=self._low
             )
+            is_found = bool(found)
             self._empty_ranges = 0 if found else self._empty_ranges + 1
             self.read += len(found)
             self._fresh += found
@@ -192,10 +234,10 @@ class _Values:
             for pass_id, state in states.items()
         }
         missing = [each for own in contents.values() for each in own if each not in read]
-        found = {**read, **await self.store.values(self.measure, missing)}
+        found = await self.store.values(self.measure, missing)
         values = {}
         for pass_id, own in contents.items():
-            sealed = _sum(found.get(each, ZERO) for each in own)
+            sealed = _sum(read[each] if each in read else found.get(each, ZERO) for each in own)
             values[pass_id] = add(sealed, self.edges.get(pass_id, ZERO))
         for pass_id, value in (await self._of_stale_months(stale)).items():
             values[pass_id] = add(values[pass_id], value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,18 +13,20 @@ from unittest.mock import patch
 
 import pytest
 
-from app.commands.insights.top_passes import LEAST_VALUE, rank_passes
+from app.commands.insights.top_passes import LEAST_VALUE, PassOrder
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
-from app.domain.errors import Code, InvalidInput
+from app.domain.errors import Code, InvalidInput, Unavailable
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Event
 from app.domain.events.spend import signed_amount
+from app.domain.insights.threshold import ThresholdOrder
 from app.domain.rollups.periods import COUNT, POINTS, SPEND
 from app.domain.state.earned import earned_points
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.pass_periods import Content, PassPeriodReads
 from tests.business import Business
+from tests.ranking import rank_passes
 from workers.stages.seal_passes import seal_passes
 
 EUR = SPEND + "EUR"
@@ -187,3 +191,72 @@ async def test_a_correction_counts_once_it_is_decided(business: Business) -> Non
     for value in (10, 6):
         assert [each.value for each in await rank_passes(business.ctx, EUR, *SPANS[0], 5)] == [value]
         await business.run_worker()
+
+
+async def test_order_that_grows_page_by_page_equals_one_that_is_found_at_once(business: Business) -> None:
+    """Pages of an order of three months read what they need, and a failed read is not read in vain."""
+    random = Random(3)
+    sales = [
+        {"pass_external_id": f"n{random.randrange(80)}", "amount": random.randrange(1, 40), "currency": "EUR"}
+        for _ in range(400)
+    ]
+    await business.record(
+        *({**sale, "occurred_at": at("2025-02-01") + timedelta(days=random.randrange(80))} for sale in sales)
+    )
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    span = at("2025-02-01"), at("2025-05-01")
+    expected = await compute(business, EUR, *span)
+    with patch("app.commands.insights.top_passes.MIN_STREAM_PAGE", 5):
+        order = await PassOrder.begin(business.ctx, EUR, *span)
+        await order.extend(10)
+        first = list(order.passes)
+        with patch.object(PassPeriodReads, "states", side_effect=Unavailable("store")), pytest.raises(Unavailable):
+            await order.extend(40)
+        assert list(order.passes) == first
+        await order.extend(40)
+        assert list(order.passes[:10]) == first
+        await order.extend(1_000)
+    assert dict(order.passes) == expected
+    assert [each.value for each in order.passes] == sorted(expected.values(), reverse=True)
+
+
+async def test_order_of_too_many_passes_is_refused_with_advice(business: Business) -> None:
+    await business.record(
+        *(
+            {"pass_external_id": f"n{n}", "amount": 1, "currency": "EUR", "occurred_at": at("2025-01-05")}
+            for n in range(9)
+        )
+    )
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    with (
+        patch("app.commands.insights.top_passes.MAX_COMPARED_PASSES", 5),
+        pytest.raises(InvalidInput, match="shorter time"),
+    ):
+        await rank_passes(business.ctx, EUR, *SPANS[0], 8)
+
+
+async def test_order_is_at_rest_when_a_cancelled_call_has_ended(business: Business) -> None:
+    await business.record({"amount": 1, "currency": "EUR", "occurred_at": at("2025-01-05")})
+    order = await PassOrder.begin(business.ctx, EUR, *SPANS[0])
+    started, go_on, ended = threading.Event(), threading.Event(), False
+
+    def next_step(self: ThresholdOrder, count: int) -> None:
+        nonlocal ended
+        started.set()
+        go_on.wait()
+        ended = True
+
+    with (
+        patch("app.commands.insights.top_passes.SLOW_SIZE", 0),
+        patch.object(ThresholdOrder, "next_step", next_step),
+    ):
+        call = asyncio.create_task(order.extend(5))
+        await asyncio.to_thread(started.wait)
+        call.cancel()
+        await asyncio.sleep(0)
+        assert not call.done()
+        go_on.set()
+        await asyncio.wait([call])
+    assert (call.cancelled(), ended) == (True, True)

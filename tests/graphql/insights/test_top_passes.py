@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import pytest
 
-from app.commands.insights import rankings
-from app.commands.insights.top_passes import TopPass, rank_passes
+from app.commands.insights.top_passes import PassOrder
 from app.domain.values.cursors import encode_cursor
+from app.store.kept_orders import KeptOrders
 from tests.graphql.aggregations.test_aggregations import RECORD, sale
 from tests.graphql.serving import Api
 
@@ -73,21 +74,21 @@ async def test_input_that_has_no_answer_is_refused_with_advice(shop: Api) -> Non
 
 
 @pytest.mark.parametrize("period", [{"month": "2025-10"}, {"period": {"rolling": {"days": 300}}}])
-async def test_paging_through_many_customers_costs_one_order_after_the_first_page(
-    api: Api, period: dict[str, object]
-) -> None:
+async def test_paging_through_many_customers_costs_one_order(api: Api, period: dict[str, object]) -> None:
     events = [sale(f"n{n}", str(n + 1), "2025-10-03") for n in range(60)]
     await api.fetch_data(RECORD, input={"events": events, "createMissingPasses": True})
     clock = api.business.clock
-    counts: list[int] = []
+    begun = 0
+    begin = PassOrder.begin
 
-    async def count_ranked(*args: Any) -> list[TopPass]:
-        counts.append(args[-1])
-        return await rank_passes(*args)
+    async def count_begun(*args: Any) -> PassOrder:
+        nonlocal begun
+        begun += 1
+        return await begin(*args)
 
     found: list[tuple[int, str]] = []
     after: str | None = None
-    with patch.object(rankings, "rank_passes", count_ranked):
+    with patch.object(PassOrder, "begin", count_begun):
         while True:
             clock.set(await clock.now() + timedelta(seconds=1))
             asked = {"by": "SPEND", "first": 10, "after": after, **period}
@@ -97,4 +98,18 @@ async def test_paging_through_many_customers_costs_one_order_after_the_first_pag
             if not page["pageInfo"]["hasNextPage"]:
                 break
     assert found == [(rank, str(61 - rank)) for rank in range(1, 61)]
-    assert counts == [11, rankings.MAX_RANKED_PASSES]
+    assert begun == 1
+
+
+async def test_requests_for_one_page_at_once_compute_the_order_once(api: Api) -> None:
+    events = [sale(f"n{n}", str(n + 1), "2025-10-03") for n in range(30)]
+    await api.fetch_data(RECORD, input={"events": events, "createMissingPasses": True})
+    first = (await ask(api, month="2025-10", by="SPEND", first=10))["passes"]
+    api.business.ctx.resources.cache.rankings = KeptOrders()
+    begin = AsyncMock(side_effect=PassOrder.begin)
+    with patch.object(PassOrder, "begin", begin):
+        asked = {"month": "2025-10", "by": "SPEND", "first": 10, "after": first["pageInfo"]["endCursor"]}
+        pages = await asyncio.gather(*(ask(api, **asked) for _ in range(4)))
+    assert begin.await_count == 1
+    for page in pages:
+        assert [node["rank"] for node in page["passes"]["nodes"]] == list(range(11, 21))
