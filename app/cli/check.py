@@ -33,9 +33,9 @@ def check(settings: Settings, deep: bool) -> None:
     counted must exist. Its activities must be numbered without a gap, and must agree with its memberships. The events of a
     parked pass must wait where its release finds them. What follows outside passes must not lie beyond the log.
 
-    With --deep, the aggregates, points, profile and measures of each pass must be those that its events give. No event may
-    be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates are compared. The history of
-    segments must be what the activity logs tell.
+    With --deep, the aggregates, points, profile, measures and sealed months of each pass must be those that its events
+    give. No event may be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates and the
+    months are compared. The history of segments must be what the activity logs tell.
 
     The exit status is 1 if there is a finding. Run it after a restore, and before you report a bug.
 
@@ -89,7 +89,7 @@ async def _check(settings: Settings, deep: bool) -> int:
         say(f"{done.passes} passes were computed anew, from {done.events} events.")
         say(f"{quantity(intervals, 'stay')} of passes in segments were compared with the logs.")
         if done.too_long:
-            say(f"{done.too_long} passes have too many events: only their aggregates were compared.")
+            say(f"{done.too_long} passes have too many events: only their aggregates and months were compared.")
         if done.moving:
             say(f"{done.moving} passes changed at each look, and were not compared. Run the check again.")
     say(f"{quantity(len(findings), 'finding')}." if findings else "No findings.")

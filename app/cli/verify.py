@@ -89,7 +89,7 @@ def _say_result(figures: dict[str, Any]) -> None:
     passes = quantity(figures["passes"], "pass", "passes")
     say(f"Compared {passes} with {quantity(figures['events'], 'event')}.")
     if figures["partial"]:
-        say(f"{figures['partial']} have too many events: only their aggregates were compared.")
+        say(f"{figures['partial']} have too many events: only their aggregates and months were compared.")
     if figures["rollups"] or figures["waiting"]:
         say(f"Compared {quantity(figures['rollups'], 'rollup')} with {quantity(figures['rollupEvents'], 'event')}.")
     if figures["waiting"]:

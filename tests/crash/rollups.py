@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 
 from app.commands.context import Context
 from app.commands.insights.reading import read_rows
 from app.domain.actors import SCOPES, Actor
 from app.domain.events.events import INTERNAL_TYPES, Event
+from app.domain.insights.period_comparison import compare_periods
 from app.domain.rollups.levels import Level
-from app.domain.rollups.periods import COUNT, PassPeriod, is_month, sum_months, sum_year, year_of
+from app.domain.rollups.periods import sum_months
 from app.domain.rollups.rows import CountedRow, RowKey, Totals, add_rows, row_of
 from app.domain.rollups.selections import Cells, Selection
 from app.domain.values.instants import DAY_MS
@@ -19,13 +19,11 @@ from app.domain.values.zones import UTC
 from app.resources import Resources
 from app.store.codecs.events import from_doc
 from app.store.codecs.guards import is_declined
-from app.store.mongo.decimal128 import from_decimal128
+from app.store.codecs.pass_periods import periods_of_pass
 from app.store.mongo.queries import Database, Doc
 from app.store.operations.rollup_check import RollupCheck
 
 Sums = dict[tuple[int, str, RowKey], Totals]
-PassSums = dict[tuple[int, str], Decimal]
-"""Values of a pass by month or year, and measure."""
 
 
 async def find_problems_of_rollups(resources: Resources) -> list[str]:
@@ -81,30 +79,14 @@ async def _find_problems_of_passes(db: Database, workspace_id: str, events: Sequ
     cards = await db["passes"].find({"workspace": workspace_id, "created_at": {"$exists": True}}).to_list(None)
     for card in cards:
         months = sum_months(by_pass.pop(card["_id"], []))
-        expected = _values({**months, **_years(months)})
-        own = [doc for doc in stored[card["_id"]] if card.get("months", {}).get(str(doc["period"])) == doc["token"]]
-        actual = {(doc["period"], doc["measure"]): from_decimal128(doc["value"]) for doc in own}
-        if {key: value for key, value in actual.items() if value} != expected:
-            found.append(f"{card['external_id']} has the sums {actual}, its events give {expected}")
-        active = sorted(period for period, measure in expected if measure == COUNT)
-        first = next(filter(is_month, active), None)
-        if (card.get("active", []), card.get("first_active")) != (active, first):
-            found.append(f"{card['external_id']} is active in {card.get('active')}, its events give {active}")
+        different = compare_periods(periods_of_pass(card, stored[card["_id"]]), months)
+        found += [f"{card['external_id']}: {each}" for each in different]
     if by_pass:
         found.append(f"{len(by_pass)} passes that have ended have events: {sorted(by_pass)[:3]}")
     ended = stored.keys() - {card["_id"] for card in cards}
     if left := [doc["_id"] for pass_id in ended for doc in stored[pass_id] if "doubt" not in doc]:
         found.append(f"{len(left)} sums of passes that have ended will never be deleted: {sorted(left)[:3]}")
     return found
-
-
-def _years(months: dict[int, PassPeriod]) -> dict[int, PassPeriod]:
-    years = {year_of(month) for month in months}
-    return {year: sum_year({each: sums for each, sums in months.items() if year_of(each) == year}) for year in years}
-
-
-def _values(sums: dict[int, PassPeriod]) -> PassSums:
-    return {(period, measure): value for period, each in sums.items() for measure, value in each.values().items()}
 
 
 def _is_counted(doc: dict[str, object]) -> bool:

@@ -23,7 +23,7 @@ from app.domain.state.redeemed import RedeemedRewards, add_redeemed
 from app.domain.state.windows import Window
 
 MAX_RECOMPUTED_EVENTS = 50_000
-"""Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
+"""Events of a pass that are held in memory. Of a pass with more, only the aggregates and the sums by month are compared."""
 
 NOT_QUOTED = "not quoted"
 
@@ -76,8 +76,8 @@ class Recomputation:
     def find_differences(self, definitions: Definitions) -> list[Difference]:
         """Return what the stored pass has otherwise. The definitions include those of its revision."""
         card = self._card
-        found = list(_compare_aggregates(self._rows, card.aggregates))
-        found += _compare_aggregates(self._made_rows, card.made_aggregates)
+        found = list(compare_aggregates(self._rows, card.aggregates))
+        found += compare_aggregates(self._made_rows, card.made_aggregates)
         archived = definitions.active(card.revision).archived_rules - card.firings.keys()
         if without_rules(self._firings, archived) != card.firings:
             found.append(_unquoted("the firings of rules"))
@@ -119,7 +119,8 @@ class Recomputation:
                 yield Difference(f"the measure {measure.key}", live, rebuilt)
 
 
-def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[Difference]:
+def compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[Difference]:
+    """Yield what is stored otherwise than the rows that were `found` in the events."""
     for key in sorted(found.keys() | stored.keys(), key=str):
         row = found.get(key)
         if row is not None and key in stored:

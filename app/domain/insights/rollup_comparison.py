@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from app.domain.fold.recomputation import Difference
+from app.domain.rollups.dimensions import dimension_of, is_dimension
 from app.domain.rollups.rows import CountedRow, RowKey, Totals, add_rows
 from app.domain.values.instants import format_instant, from_ms
 
@@ -15,9 +16,8 @@ NOTHING = Totals()
 
 
 def rows_by_key(rows: Iterable[CountedRow]) -> Rows:
-    """Return the rows by what they are of, added up. Rows of dimensions are left out: they repeat the others."""
-    own = (row for row in rows if row.key.dimension is None)
-    return {(row.start_ms, row.type, row.key): row.totals for row in add_rows(own)}
+    """Return the rows by what they are of, added up. A content has further rows for each dimension that it holds."""
+    return {(row.start_ms, row.type, row.key): row.totals for row in add_rows(rows)}
 
 
 def hash_rows(rows: Rows) -> str:
@@ -43,6 +43,9 @@ def _name(start_ms: int, event_type: str, key: RowKey) -> str:
     made = ", made by rules" if key.made else ""
     currency = "" if key.currency is None else f" in {key.currency}"
     source = "" if key.source is None else f" from {key.source}"
+    if is_dimension(event_type):
+        dimension = dimension_of(event_type)
+        event_type = f"{dimension.type} with {'no value' if key.value is None else key.value} of {dimension.path}"
     return f"{event_type}{currency}{source}{made} from {format_instant(from_ms(start_ms))}"
 
 

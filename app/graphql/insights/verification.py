@@ -62,9 +62,10 @@ async def verify_projection(
     """Compute passes and rollups anew from the events, and compare them with what is stored. Needs the scope `write`.
 
     A job does it, beside other work, and changes nothing that it compares. It looks again at what was written meanwhile.
-    Of a pass, it compares the aggregates, points, profile, measures, firings of rules and redeemed rewards. Of a pass with
-    more than 50,000 events, it compares the aggregates only. Rollups are the sums by hour, day and month from which answers
-    about all customers are made.
+    Of a pass, it compares the aggregates, points, profile, measures, firings of rules and redeemed rewards. It also
+    compares the sums by month and year, and the months with activity. Of a pass with more than 50,000 events, it
+    compares the aggregates and these sums only. Rollups are the sums by hour, day and month, and by the values of
+    dimensions, from which answers about all customers are made.
 
     The job's `result` has the numbers of `passes` and their `events`, of passes that are compared in part (`partial`) or
     were erased or merged (`gone`). It has the numbers of `rollups` and their `rollupEvents`, and of rollups that wait to be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.domain.insights.period_comparison import StoredPeriods
 from app.domain.passes.passes import Pass
 from app.domain.rollups.periods import COUNT, SPEND, PassPeriod
 from app.domain.state.aggregates import Aggregates
@@ -61,6 +62,24 @@ def period_from_docs(docs: Iterable[Doc]) -> PassPeriod:
             spent=from_decimal128(doc["spent"]) if "spent" in doc else ZERO,
         )
     return sums
+
+
+def periods_of_pass(card: Doc, docs: Iterable[Doc]) -> StoredPeriods:
+    """Return what is sealed of a pass, from its document and those of its months and years, valid or not."""
+    tokens = {int(period): token for period, token in card.get("months", {}).items()}
+    valid: dict[int, list[Doc]] = {}
+    for doc in docs:
+        if tokens.get(doc["period"]) == doc["token"]:
+            valid.setdefault(doc["period"], []).append(doc)
+    return StoredPeriods(
+        sums={period: period_from_docs(own) for period, own in valid.items()},
+        values={
+            period: {doc["measure"]: from_decimal128(doc["value"]) for doc in own} for period, own in valid.items()
+        },
+        active=card.get("active", ()),
+        first_active=card.get("first_active"),
+        dirty_months=card.get("dirty_months", ()),
+    )
 
 
 def _rows_to_docs(sums: PassPeriod, currency: str | None) -> Doc:

@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from app.domain.definitions import Definitions
 from app.domain.fold.recomputation import Difference, Recomputation
 from app.domain.ids import slot_of
+from app.domain.insights.period_comparison import StoredPeriods, compare_periods
 from app.domain.passes.passes import Pass
+from app.domain.rollups.periods import PassPeriod, sum_months
 from app.store.codecs.counting import counting_in
+from app.store.codecs.pass_periods import periods_of_pass
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.definitions import DefinitionQueries
+from app.store.workspace.pass_periods import are_passes_marked
 
 from .consistency import EVENTS_READ, LOOKS, Finding, batches_of, pass_ids
 
 PASSES_AT_ONCE = 4
+SEALED_FIELDS = ("months", "active", "first_active", "dirty_months")
+"""Fields of a pass that its sealing writes without another version of the pass."""
 
 
 @dataclass(slots=True)
@@ -48,7 +54,7 @@ class Comparison:
 
     - `card`: the pass as read; None if it does not exist any more, was erased or merged.
     - `is_moving`: whether the pass was written during each look. Nothing was compared then.
-    - `is_whole`: whether all was compared; else only the aggregates were, for the pass has too many events.
+    - `is_whole`: whether all was compared; else only the aggregates and the sums by month were, for it has too many events.
     - `parked_events`: events that are parked although the pass is not. They never count.
     - `events`: events that count.
     """
@@ -67,11 +73,12 @@ class DeepCheck(ErrorTranslating):
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._db, self._in_chunk = db, in_chunk
         self._definitions: dict[str, Definitions] = {}
+        self._is_marked = False
 
     async def check(self, report: Callable[[Finding], None], advance: Callable[[Recomputed], None]) -> Recomputed:
         """Recompute every pass, call `report` for each finding, and return the counts.
 
-        `advance` is called with the counts after each part. Indexes: _id, {workspace, pass, occurred_at, _id}.
+        `advance` is called with the counts after each part. Indexes as for `compare`.
         """
         done = Recomputed()
         async for ids in pass_ids(self._db, self._in_chunk):
@@ -84,27 +91,45 @@ class DeepCheck(ErrorTranslating):
         return done
 
     async def compare(self, some_ids: Sequence[str]) -> list[Comparison]:
-        """Compare a few passes at once with their events. Indexes: _id, {workspace, pass, occurred_at, _id}."""
+        """Compare a few passes at once with their events.
+
+        Indexes: _id, {workspace, pass, occurred_at, _id}, {workspace, pass, period}.
+        """
         return await asyncio.gather(*map(self._compare_pass, some_ids))
 
     async def _compare_pass(self, pass_id: str) -> Comparison:
-        card, is_parked = await self._read_pass(pass_id)
+        doc = await self._read_pass(pass_id)
+        card = None
         for _ in range(LOOKS):
-            if card is None or card.erased is not None or card.alias_of is not None:
+            card = None if doc is None else from_doc(doc)
+            if doc is None or card is None or card.erased is not None or card.alias_of is not None:
                 return Comparison(None)
-            found = await self._recompute(card, is_parked)
-            before, (card, is_parked) = card, await self._read_pass(pass_id)
+            found = await self._recompute(card, doc)
+            before, doc = doc, await self._read_pass(pass_id)
             # If the pass was written meanwhile, the events and the pass may be of two moments.
-            if card is not None and (card.version, card.write_id) == (before.version, before.write_id):
+            if doc is not None and all(doc.get(name) == before.get(name) for name in ("v", "fid", *SEALED_FIELDS)):
                 return found
-        return Comparison(card, is_moving=card is not None)
+        return Comparison(None if doc is None else card, is_moving=doc is not None)
 
-    async def _read_pass(self, pass_id: str) -> tuple[Pass | None, bool]:
-        """Return the pass, and whether it is parked."""
-        doc = await self._db["passes"].find_one({"_id": pass_id})
-        return (None, False) if doc is None else (from_doc(doc), "parked" in doc)
+    async def _read_pass(self, pass_id: str) -> Doc | None:
+        found: Doc | None = await self._db["passes"].find_one({"_id": pass_id})
+        return found
 
-    async def _recompute(self, card: Pass, is_parked: bool) -> Comparison:
+    async def _read_periods(self, doc: Doc) -> StoredPeriods | None:
+        """Return what is sealed of a pass; None if an upgrade has not marked its months yet.
+
+        Index: {workspace, pass, period}.
+        """
+        if not (self._is_marked or await are_passes_marked(self._db)):
+            return None
+        self._is_marked = True
+        where = {"workspace": doc["workspace"], "pass": doc["_id"], "period": {"$gte": 0}}
+        return periods_of_pass(doc, await self._db["pass_periods"].find(where).to_list(None))
+
+    async def _recompute(self, card: Pass, doc: Doc) -> Comparison:
+        # Contents that the pass named when it was read are kept for a day.
+        periods = await self._read_periods(doc)
+        months = sum_months(card.made_events)
         definitions = await self._read_definitions(card)
         recomputation, as_counting, count, parked = Recomputation(card), counting_in(card), len(card.made_events), 0
         recomputation.add(card.made_events)
@@ -113,13 +138,18 @@ class DeepCheck(ErrorTranslating):
             counting = list(filter(None, map(as_counting, docs)))
             count += len(counting)
             recomputation.add(counting)
+            for month, sums in sum_months(counting).items():
+                months[month] = months.get(month, PassPeriod()) + sums
             parked += sum(doc.get("pend") == -1 - slot_of(card.id) for doc in docs)
         return Comparison(
             card,
-            # It may take a second of processor time, while a worker renews leases.
-            differences=await asyncio.to_thread(recomputation.find_differences, definitions),
+            differences=[
+                # It may take a second of processor time, while a worker renews leases.
+                *await asyncio.to_thread(recomputation.find_differences, definitions),
+                *([] if periods is None else compare_periods(periods, months)),
+            ],
             is_whole=recomputation.is_whole,
-            parked_events=0 if is_parked else parked,
+            parked_events=0 if "parked" in doc else parked,
             events=count,
         )
 

@@ -6,16 +6,18 @@ with the events. A head that is dirty says of itself that its content is outdate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.fold.recomputation import Difference
 from app.domain.insights.rollup_comparison import Rows, compare_rows, hash_rows, rows_by_key
 from app.domain.rollups.building import counts_in_rows
+from app.domain.rollups.dimensions import dimension_of, is_dimension, row_by_value
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period
 from app.domain.rollups.rows import CountedRow, add_rows, row_of
 from app.domain.values.instants import DAY_MS, from_ms, to_ms
+from app.domain.values.paths import split_path
 from app.store.codecs.events import from_doc
 from app.store.codecs.rollups import content_ids, rows_from_docs
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
@@ -58,13 +60,23 @@ class ComparedRollups:
 class _DayEvents:
     """Events of a day: how many are in rollups, their rows, and instants of those that a seal may leave out.
 
-    A seal leaves out parked events. An event that counted before a merge moved it, and is parked now, is in the rollup
-    unless the rollup was sealed since.
+    `unheld` has the instants of events of which no content can hold a dimension, by its kind. A seal leaves out parked
+    events. An event that counted before a merge moved it, and is parked now, is in the rollup unless the rollup was sealed
+    since.
     """
 
     number: int = 0
     rows: list[CountedRow] = field(default_factory=list)
     undecided_ms: list[int] = field(default_factory=list)
+    unheld: dict[str, list[int]] = field(default_factory=dict)
+
+    def rows_in(self, start_ms: int, end_ms: int, dimensions: Collection[str]) -> Rows:
+        """Return the rows by source of a time, and those of some kinds of dimensions."""
+        return rows_by_key(
+            row
+            for row in self.rows
+            if start_ms <= row.start_ms < end_ms and (not is_dimension(row.type) or row.type in dimensions)
+        )
 
 
 class RollupCheck(WorkspaceQueries):
@@ -108,12 +120,16 @@ class RollupCheck(WorkspaceQueries):
         for _ in range(LOOKS):
             heads = await self._heads.heads(parts)
             live = await self._rows({period: head for period, head in heads.items() if head.is_clean})
-            events = await self._read_day(day_ms)
+            events = await self._read_day(
+                day_ms, sorted({kind for head in heads.values() for kind, _ in head.dimensions})
+            )
             result = ComparedRollups(events=events.number)
             for period, own in parts.items():
                 level, start_ms = period
                 end_ms = level.end_ms(start_ms)
-                expected = rows_by_key(row for row in events.rows if start_ms <= row.start_ms < end_ms)
+                held = [] if period not in heads else [kind for kind, _ in heads[period].dimensions]
+                expected = events.rows_in(start_ms, end_ms, held)
+                unheld = [each for each in held if any(start_ms <= at < end_ms for at in events.unheld.get(each, ()))]
                 if period not in heads:
                     if is_marked and expected and level is Level.HOUR:
                         result.add_missing(period, Difference("the head", "missing", "one, for the hour has events"))
@@ -121,10 +137,15 @@ class RollupCheck(WorkspaceQueries):
                     start_ms <= at_ms < end_ms for at_ms in events.undecided_ms
                 ):
                     result.waiting += 1
-                elif period in live:
-                    result.add(period, live[period], expected)
-                else:
+                elif period not in live:
                     result.add_missing(period, _NO_CONTENT)
+                elif unheld:
+                    what = ", ".join(f"the dimension {dimension_of(each).path}" for each in unheld)
+                    result.add_missing(
+                        period, Difference(what, "held", "not held, for an event has no single short value")
+                    )
+                else:
+                    result.add(period, live[period], expected)
             if await self._are_certain(result, heads, parts):
                 break
         return result
@@ -144,7 +165,14 @@ class RollupCheck(WorkspaceQueries):
                 if month not in live:
                     result.add_missing(month, _NO_CONTENT)
                 elif all(each in live for each in days if each in heads):
-                    by_day = [row for each in days if each in live for row in _by_days(live[each])]
+                    held = {kind for kind, _ in heads[month].dimensions}
+                    by_day = [
+                        row
+                        for each in days
+                        if each in live
+                        for row in _by_days(live[each])
+                        if not is_dimension(row.type) or row.type in held
+                    ]
                     result.add(month, live[month], rows_by_key(by_day))
             else:
                 result.waiting = 1
@@ -181,7 +209,7 @@ class RollupCheck(WorkspaceQueries):
     async def _rows(self, heads: dict[Period, Head]) -> dict[Period, Rows]:
         """Return the rows of the contents that heads name. A head whose content is not complete is left out."""
         ids = {
-            period: content_ids(self._workspace_id, *period, token=head.token, kinds=head.types)
+            period: content_ids(self._workspace_id, *period, token=head.token, kinds=head.kinds)
             for period, head in heads.items()
         }
 
@@ -196,17 +224,27 @@ class RollupCheck(WorkspaceQueries):
             if docs.keys() >= set(own)
         }
 
-    async def _read_day(self, day_ms: int) -> _DayEvents:
+    async def _read_day(self, day_ms: int, kinds: Sequence[str]) -> _DayEvents:
+        """Read the events of a day, with the rows of dimensions of these kinds."""
+        dimensions = [dimension_of(kind) for kind in kinds]
         where = self._in_workspace(occurred_at={"$gte": from_ms(day_ms), "$lt": from_ms(day_ms + DAY_MS)})
         found = _DayEvents()
         async for docs in batches_of(self._collection.find(where, batch_size=EVENTS_READ), EVENTS_READ):
             found.undecided_ms += [
                 to_ms(doc["occurred_at"]) for doc in docs if _was_counted(doc) and doc.get("pend", 0) < 0
             ]
-            events = [from_doc(doc) for doc in docs if "pend" not in doc or _was_counted(doc)]
-            counted = [event for event in events if counts_in_rows(event)]
+            read = [(from_doc(doc), doc) for doc in docs if "pend" not in doc or _was_counted(doc)]
+            counted = [(event, doc) for event, doc in read if counts_in_rows(event)]
             found.number += len(counted)
-            found.rows = add_rows([*found.rows, *map(row_of, counted)])
+            rows = [row_of(event) for event, _ in counted]
+            for row, (event, doc) in zip(list(rows), counted, strict=True):
+                for each in (each for each in dimensions if each.type == event.type):
+                    by_value = row_by_value(row, each, doc.get("metadata"), split_path(each.path))
+                    if by_value is None:
+                        found.unheld.setdefault(each.kind, []).append(event.occurred_ms)
+                    else:
+                        rows.append(by_value)
+            found.rows = add_rows([*found.rows, *rows])
         return found
 
 

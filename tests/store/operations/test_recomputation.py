@@ -19,6 +19,7 @@ from app.store.operations.consistency import Finding, pass_ids
 from app.store.operations.recomputation import DeepCheck, Recomputed
 from tests.business import Business, bought_within, spent
 from tests.store.operations.test_consistency import find_all, shop
+from workers.stages.seal_passes import seal_passes
 
 __all__ = ["shop"]
 
@@ -145,3 +146,45 @@ async def test_command_prints_the_counts(shop: Business) -> None:
     result = await asyncio.to_thread(lambda: CliRunner().invoke(main, ["check", "--deep"], env=environment))
     assert (result.exit_code, result.stdout) == (0, "")
     assert "2 passes were computed anew, from " in result.stderr
+
+
+async def test_each_sealed_sum_of_a_pass_that_differs_is_found(shop: Business) -> None:
+    """Values, rows and points of a month and its year, and the periods in which the pass was active."""
+    await shop.record(
+        {
+            "pass_external_id": "dan",
+            "amount": 7,
+            "points": 5,
+            "occurred_at": "2025-12-01T00:00:00Z",
+            "type": "purchase",
+        },
+        {"pass_external_id": "dan", "type": "visit", "occurred_at": "2025-11-01T00:00:00Z"},
+    )
+    await shop.run_worker()
+    assert (await check_deep(shop))[0] == [], "nothing is sealed"
+    await seal_passes(shop.worker, shop.ctx.workspace.id)
+    assert (await check_deep(shop))[0] == []
+    db, dan = shop.ctx.resources.db, await shop.read_pass("dan")
+    periods, passes, of_dan = db["pass_periods"], db["passes"], {"_id": dan.id}
+    before = await periods.find({"pass": dan.id}).to_list(None)
+    month = {"pass": dan.id, "period": 202512}
+    await periods.update_one({**month, "measure": "SPEND:USD"}, {"$set": {"value": Decimal128("8")}})
+    await periods.update_one({**month, "measure": "COUNT"}, {"$set": {"earned": Decimal128("6")}})
+    await periods.delete_one({"pass": dan.id, "period": 2025, "measure": "POINTS"})
+    await periods.update_one({"pass": dan.id, "period": 202511, "measure": "COUNT"}, {"$unset": {"rows": ""}})
+    assert [each.text for each in (await check_deep(shop))[0]] == [
+        "Its events give 5 for the value POINTS of 2025, stored is 0.",
+        "Its events give 1 with the sum 0 for visit in 2025-11, stored is nothing.",
+        "Its events give 5 for the points earned in 2025-12, stored is 6.",
+        "Its events give 7 for the value SPEND:USD of 2025-12, stored is 8.",
+    ]
+    await periods.delete_many({"pass": dan.id})
+    await periods.insert_many(before)
+    await passes.update_one(of_dan, {"$set": {"active": [2025, 2026, 202512, 202601], "first_active": 202511}})
+    assert [each.text for each in (await check_deep(shop))[0]] == [
+        "Its events give 2025, 2026, 2025-11, 2025-12, 2026-01 for the active periods,"
+        " stored is 2025, 2026, 2025-12, 2026-01.",
+        "Its events give 2025-12 for the first active month, stored is 2025-11.",
+    ]
+    await passes.update_one(of_dan, {"$set": {"dirty_months": [202511], "dirty_from": 202511, "first_active": 202512}})
+    assert (await check_deep(shop))[0] == [], "what is dirty is computed anew"

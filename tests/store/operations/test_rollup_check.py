@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from app.commands.events.event_types import update_event_type
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import delete_events
 from app.domain.events.event_queries import EventQuery
@@ -107,6 +108,37 @@ async def test_a_month_that_differs_from_its_days_is_found(sealed: Business) -> 
     assert len(texts_of({"month": (await compare(sealed))["month"]})) == 2
 
 
+async def test_rows_of_dimensions_that_differ_are_found(business: Business) -> None:
+    city = {"name": "store.city", "type": "TEXT", "dimension": True}
+    await update_event_type(business.ctx, "purchase", attributes=[city])
+    for minute, name in enumerate(("Bonn", "Bonn", "Köln", None)):
+        metadata = {} if name is None else {"metadata": {"store": {"city": name}}}
+        await business.record({"amount": 2, "occurred_at": f"2025-12-03T12:0{minute}:00Z", **metadata})
+    await business.run_worker()
+    await seal_all(business)
+    db = business.ctx.resources.db
+    held = await db["rollup_heads"].find_one({"level": "m", "dimensions": {"$exists": True}})
+    assert held is not None, "the month holds the dimension"
+    assert texts_of(await compare(business)) == []
+    where = {"metadata.store.city": "Köln"}
+    await db["events"].update_one(where, {"$set": {"metadata.store.city": "Bonn"}})
+    found = await compare(business)
+    differences = [(level.name, own) for each in found.values() for (level, _), own in each.differences.items()]
+    texts = [(level, each.what) for level, own in differences for each in own]
+    named = [
+        f"purchase with {name} of store.city in USD from 2025-12-03T12:00:00.000Z" for name in ('"Bonn"', '"Köln"')
+    ]
+    assert sorted(texts) == sorted((level, text) for level in ("HOUR", "DAY") for text in named)
+    await db["events"].update_one({}, {"$set": {"metadata.store.city": ["Bonn", "Köln"]}})
+    [hour, day] = (await compare(business))["day 0"].differences.values()
+    assert [(each.what, each.live) for each in (*hour, *day)] == 2 * [("the dimension store.city", "held")]
+    month = await db["rollups"].find_one({"_id": {"$regex": r"\|m\|"}, "type": {"$regex": "^#"}})
+    assert month is not None
+    await db["rollups"].delete_one({"_id": month["_id"]})
+    [difference] = (await compare(business))["month"].differences.values()
+    assert [(each.what, each.live) for each in difference] == [("the content", "missing")]
+
+
 async def test_an_hour_with_events_and_without_a_head_is_found(sealed: Business) -> None:
     db = sealed.ctx.resources.db
     await db["rollup_heads"].delete_one({"_id": {"$regex": r"\|h\|"}})
@@ -144,14 +176,14 @@ async def test_rollup_that_is_sealed_anew_during_the_comparison_is_looked_at_aga
     original = RollupCheck._read_day
     looks = 0
 
-    async def change_meanwhile(self: RollupCheck, day_ms: int) -> Any:
+    async def change_meanwhile(self: RollupCheck, day_ms: int, kinds: Sequence[str]) -> Any:
         nonlocal looks
         looks += 1
         if looks == 1:
             await sealed.record({"amount": 1, "occurred_at": NOON})
             await sealed.run_worker()
             await seal_all(sealed)
-        return await original(self, day_ms)
+        return await original(self, day_ms, kinds)
 
     monkeypatch.setattr(RollupCheck, "_read_day", change_meanwhile)
     check = RollupCheck(sealed.ctx.resources.db, sealed.ctx.workspace.id, 100)

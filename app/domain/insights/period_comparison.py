@@ -1,0 +1,86 @@
+"""Comparison of the sealed months and years of a pass with its events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from app.domain.fold.recomputation import Difference, compare_aggregates
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, sum_year, year_of
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPeriods:
+    """What is sealed of a pass.
+
+    - `sums` and `values`: those of each month and year that the pass names; values by measure.
+    - `active`, `first_active`: the periods with an event of the customer, and the first month of them.
+    - `dirty_months`: months whose sums count no more. The pass is sealed anew.
+    """
+
+    sums: Mapping[int, PassPeriod] = field(default_factory=dict)
+    values: Mapping[int, Mapping[str, Decimal]] = field(default_factory=dict)
+    active: Collection[int] = ()
+    first_active: int | None = None
+    dirty_months: Collection[int] = ()
+
+
+def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> list[Difference]:
+    """Return what is sealed otherwise than the events give. `months` has the sums of the events by month.
+
+    Dirty months and their years are left out.
+    """
+    if ALL_MONTHS in stored.dirty_months:
+        return []
+    left_out = {*stored.dirty_months, *map(year_of, stored.dirty_months)}
+    expected = {**months, **_years_of(months)}
+    found: list[Difference] = []
+    for period in sorted(expected.keys() | stored.sums.keys() | stored.values.keys()):
+        if period not in left_out:
+            rebuilt = expected.get(period, PassPeriod())
+            found += _compare_sums(_name(period), stored.sums.get(period, PassPeriod()), rebuilt)
+            found += _compare_values(_name(period), stored.values.get(period, {}), rebuilt.values())
+    active = {period for period, sums in expected.items() if sums.count} - left_out
+    if {*stored.active} - left_out != active:
+        found.append(Difference("the active periods", _names({*stored.active} - left_out), _names(active)))
+    first = min(filter(is_month, stored.active), default=None)
+    if stored.first_active != first:
+        found.append(Difference("the first active month", _names([stored.first_active]), _names([first])))
+    return found
+
+
+def _years_of(months: Mapping[int, PassPeriod]) -> dict[int, PassPeriod]:
+    years = sorted({year_of(month) for month in months})
+    return {year: sum_year({each: sums for each, sums in months.items() if year_of(each) == year}) for year in years}
+
+
+def _compare_sums(name: str, stored: PassPeriod, rebuilt: PassPeriod) -> Iterator[Difference]:
+    for made, live, expected in (
+        ("", stored.aggregates, rebuilt.aggregates),
+        (", made by rules", stored.made, rebuilt.made),
+    ):
+        for each in compare_aggregates(expected, live):
+            yield replace(each, what=f"{each.what}{made} in {name}")
+    for what, points, expected_points in (
+        ("the points earned", stored.earned, rebuilt.earned),
+        ("the points spent", stored.spent, rebuilt.spent),
+    ):
+        if points != expected_points:
+            yield Difference(f"{what} in {name}", str(points), str(expected_points))
+
+
+def _compare_values(name: str, stored: Mapping[str, Decimal], rebuilt: Mapping[str, Decimal]) -> Iterator[Difference]:
+    """Yield the differences of the values by which passes are ordered. One that is 0 may be stored, or not."""
+    for measure in sorted(stored.keys() | rebuilt.keys()):
+        live, expected = stored.get(measure, Decimal(0)), rebuilt.get(measure, Decimal(0))
+        if live != expected:
+            yield Difference(f"the value {measure} of {name}", str(live), str(expected))
+
+
+def _name(period: int) -> str:
+    return f"{period // 100}-{period % 100:02}" if is_month(period) else str(period)
+
+
+def _names(periods: Iterable[int | None]) -> str:
+    return ", ".join(_name(period) for period in sorted(each for each in periods if each is not None)) or "none"
