@@ -38,7 +38,8 @@ def make_retried_effects(walk: Walk, at_ms: int, events: Sequence[Event]) -> lis
         fired = members.get(str(retry.metadata.get("firing")))
         rule = rules.get(fired.origin.rule or "") if fired is not None and fired.type == RULE_FIRED else None
         if fired is not None and rule is not None:
-            done = members.keys() | made.keys()
+            # A merge may have brought here what an earlier retry made on the merged pass, and it waits to be counted.
+            done = made.keys() | {event.id for event in walk.members_until_now(retry.family)}
             made |= {event.id: event for event in _make(walk, rule, fired, members.get(_cause_of(fired)), at_ms, done)}
     return list(made.values())
 

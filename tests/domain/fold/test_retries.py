@@ -75,6 +75,20 @@ def test_retry_of_a_firing_for_an_entry_reads_the_family_of_the_firing() -> None
     check_rebuild(simulation)
 
 
+def test_retry_makes_nothing_that_a_merge_brings_and_that_waits_to_be_counted() -> None:
+    """An earlier retry made the effect on the merged pass."""
+    simulations = [simulate(rule("greet", THANKS)), simulate(rule("greet", THANKS))]
+    for each in simulations:
+        each.play(purchase_event(1, START + 10, Decimal(5)), rename(2, START + 20))
+    merged, survivor = simulations
+    merged.play(retry(3, START + 30, merged.fired[0]))
+    read = survivor.read_family
+    survivor.read_family = lambda root: replace(read(root), coming=merged.made[1:])  # type: ignore[method-assign]
+    survivor.play(retry(4, START + 40, survivor.fired[0]))
+    assert [event.type for event in merged.made] == ["rule_fired", "thanks"]
+    assert [event.type for event in survivor.made] == ["rule_fired"]
+
+
 def test_what_a_retry_makes_is_asked_about() -> None:
     simulation = simulate(rule("greet", THANKS), rule("more", fixed(7), trigger=EventTrigger(("thanks",))))
     simulation.play(purchase_event(1, START + 10, Decimal(5)))
