@@ -121,6 +121,14 @@ def _first_value(operand: Sequence[Any], doc: Mapping[str, Any]) -> Any:
     return next((value for each in operand if (value := evaluate(each, doc)) is not None), None)
 
 
+def _truncate(operand: Mapping[str, Any], doc: Mapping[str, Any]) -> datetime:
+    """Return the first instant of a day. Raises KeyError for any other unit."""
+    if operand.keys() != {"date", "unit"} or operand["unit"] != "day":
+        raise KeyError(operand["unit"])
+    at: datetime = evaluate(operand["date"], doc)
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 _OPERATORS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "$ifNull": _first_value,
     "$eq": _is_equal,
@@ -133,5 +141,6 @@ _OPERATORS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "$cond": _choose,
     "$subtract": _subtract,
     "$mod": _remainder,
+    "$dateTrunc": _truncate,
     "$literal": lambda operand, _: operand,
 }
