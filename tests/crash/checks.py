@@ -43,27 +43,6 @@ def matches(key: str, purchases: list[tuple[int, Decimal]], now_ms: int) -> bool
     return len(purchases) >= 5
 
 
-async def find_pending_work(db: Database, now_ms: int) -> str | None:
-    """Return a description of work that is left to do, or None if nothing is left."""
-    for name, collection, query in (
-        ("events to fold", "events", {"pend": {"$gte": 0}}),
-        ("passes due", "passes", {"due": {"$gte": 0, "$lte": now_ms}}),
-        ("outboxes to publish", "passes", {"pub": {"$gte": 0}}),
-        ("passes to merge", "passes", {"merging": {"$gte": 0}}),
-        ("passes to erase", "passes", {"erasing": {"$gte": 0}}),
-        ("jobs to run", "jobs", {"open": {"$gte": 0}}),
-        ("workspaces to backfill", "workspaces", {"stale": {"$gte": 0}}),
-        ("webhook endpoints to deliver to", "webhook_lanes", {"at": {"$gte": 0}}),
-        ("effects outside passes to make", "react_lanes", {"at": {"$gte": 0}}),
-        ("messages to send", "channel_lanes", {"at": {"$gte": 0}}),
-        ("passes to seal", "passes", {"dirty_from": {"$gte": 0}}),
-        ("rollups to seal", "rollup_heads", {"dirty": {"$gte": 0}}),
-    ):
-        if count := await db[collection].count_documents(query):
-            return f"{count} {name}"
-    return None
-
-
 async def find_problems(db: Database, load: Load, ids: dict[str, str], now: datetime) -> list[str]:
     """Return every contradiction between the events sent, acknowledged, stored, folded and published.
 

@@ -35,8 +35,9 @@ from tests.servers import running_servers
 
 from .campaign import open_campaign
 from .channels import OtherChannels
-from .checks import SEGMENTS, find_pending_work, find_problems
+from .checks import SEGMENTS, find_problems
 from .effects import Effects, open_effects
+from .ending import find_lost_deliveries, wait_until_done
 from .load import EVERY_TYPE, START, Load
 from .mail import Mail, open_mail
 from .partner import Partner, run_partner
@@ -56,7 +57,7 @@ async def run(
     """Run the harness and return the report. The folder holds data and logs.
 
     Faults happen for the seconds of the plan, and until the minimum has happened. Raises AssertionError if the
-    minimum has not happened, or if work is left, `PATIENCE_SECONDS` later.
+    minimum has not happened `PATIENCE_SECONDS` later, or if work is left on which nothing happens for so long.
     """
     random = Random(plan.seed)
     async with (
@@ -128,20 +129,21 @@ async def run(
             if campaign:
                 campaign.note_end_of_clients()
             without_redis = after_restart = 0.0
-            await _wait_until_done(resources, say)
+            await wait_until_done(resources, say)
             say("all work is done")
-            problems = await campaign.find_problems(lambda: _wait_until_done(resources, say)) if campaign else []
+            problems = await campaign.find_problems(lambda: wait_until_done(resources, say)) if campaign else []
             if plan.has_kills:
                 without_redis = await _time_without_redis(processes, load, resources, random)
                 after_restart = await _time_after_restart(processes, load, resources)
             now = await resources.clock.now()
             await MongoClock(resources.db).set(now + timedelta(minutes=4))
-            await _wait_until_done(resources, say)
+            await wait_until_done(resources, say)
             followed = await follower
             problems += await find_problems(resources.db, load, ids, await resources.clock.now())
             problems += await find_problems_of_rollups(resources)
             problems += await effects.find_problems(resources.db)
             problems += await mail.find_problems(resources.db)
+            problems += await find_lost_deliveries(resources.db)
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
             counts = await _count(resources.db)
@@ -292,24 +294,6 @@ async def _inject_faults(
             next_count_at = time.monotonic() + 1
         assert time.monotonic() < began + seconds + PATIENCE_SECONDS, f"too little happened: {faults}"
     return faults
-
-
-async def _wait_until_done(resources: Resources, say: Callable[[str], None]) -> None:
-    """Return when no work is left. Raises AssertionError after `PATIENCE_SECONDS`."""
-    deadline, said = time.monotonic() + PATIENCE_SECONDS, ""
-    while True:
-        try:
-            left = await find_pending_work(resources.db, int((await resources.clock.now()).timestamp() * 1000))
-        except Exception as error:  # noqa: BLE001  # the store may still be starting
-            left = repr(error)
-        if left is None:
-            return
-        if left != said:
-            say(f"there are still {left}")
-            said = left
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {PATIENCE_SECONDS:g} s there are still {left}")
-        await asyncio.sleep(0.2)
 
 
 async def _record_until_published(load: Load, resources: Resources, name: str) -> float:
