@@ -64,7 +64,7 @@ def _store(store: str, folder: Path, *, durable: bool) -> tuple[list[Child], str
 async def running_servers(folder: Path, *, durable: bool = False, store: str = EMBEDDED) -> AsyncIterator[Servers]:
     """Run both servers while the block runs, and yield them with the settings to reach them.
 
-    With `durable`, the embedded store flushes at every commit: use it in tests that kill the store. `store` is a value
+    With `durable`, each embedded store flushes at every commit: use it in tests that kill the store. `store` is a value
     of the option `--store`; a store that is given by its address must run already.
     """
     for attempt in range(5):

@@ -55,7 +55,7 @@ async def _set_password(folder: Path, servers: Servers, server: Server, password
         await child.start()
         await set_only_user(open_server.url, STORE_USER, password)
     finally:
-        # The server flushes every write before it answers, so nothing is lost, and a kill is faster than a stop.
+        # The user was flushed to the disk, so nothing is lost, and a kill is faster than a stop.
         await child.kill()
     servers = dataclasses.replace(servers, mongo_password=password)
     servers.write(folder)

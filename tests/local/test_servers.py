@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import stat
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from app.local.servers import (
     mongo_server,
 )
 from app.resources import Resources, open_resources
+from app.store.mongo.oplog import prune_oplog
+from app.store.mongo.queries import Collection
 from tests.servers import running_servers
 
 
@@ -42,6 +45,14 @@ async def test_queries_to_the_embedded_server_have_short_lists_of_values(resourc
     assert resources.in_chunk == 100
 
 
+WRITES: Mapping[str, Callable[[Collection], Awaitable[object]]] = {
+    "insert": lambda things: things.insert_many([{"_id": number} for number in range(300)]),
+    "update": lambda things: things.update_many({"_id": {"$lt": 40}}, {"$set": {"new": True}}),
+    "find and update": lambda things: things.find_one_and_update({"_id": 45}, {"$set": {"new": True}}),
+    "delete": lambda things: things.delete_many({"_id": {"$lt": 10}}),
+}
+
+
 async def test_acknowledged_writes_survive_a_kill_of_the_server(tmp_path: Path) -> None:
     async with running_servers(tmp_path, durable=True) as servers:
         async with open_resources(servers.settings) as resources:
@@ -51,6 +62,25 @@ async def test_acknowledged_writes_survive_a_kill_of_the_server(tmp_path: Path) 
         await servers.mongo.start()
         async with open_resources(servers.settings) as resources:
             assert await resources.db.get_collection("things").count_documents({}) == 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts the writes of a process")
+async def test_acknowledged_writes_are_flushed_and_deletions_from_the_oplog_are_not(tmp_path: Path) -> None:
+    """While the server flushes, other calls wait, so that a flush for each entry of the oplog would stop all work."""
+    async with running_servers(tmp_path, durable=True) as servers, open_resources(servers.settings) as resources:
+        for kind, write in WRITES.items():
+            before = count_writes(servers.mongo.pid)
+            await write(resources.db.get_collection("things"))
+            assert count_writes(servers.mongo.pid) > before, kind
+        before = count_writes(servers.mongo.pid)
+        await prune_oplog(resources.db.client)
+        assert count_writes(servers.mongo.pid) - before < 100
+
+
+def count_writes(pid: int | None) -> int:
+    """Return how often a process has written to a file so far."""
+    counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(counters["syscw"])
 
 
 def test_folder_with_data_of_an_engine_is_opened_with_the_same_engine(tmp_path: Path) -> None:

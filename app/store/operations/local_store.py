@@ -13,7 +13,7 @@ TIMEOUT_MS = 5_000
 
 
 async def set_only_user(uri: str, name: str, password: str) -> None:
-    """Create the user with all rights, or give it this password, and delete all other users.
+    """Create the user with all rights, or give it this password, delete all other users, and flush that to the disk.
 
     `uri` is the address of a server that runs without authentication. Safe to repeat. Raises Unavailable.
     """
@@ -24,6 +24,8 @@ async def set_only_user(uri: str, name: str, password: str) -> None:
             for user in users:
                 await client[user["db"]].command("dropUser", user["user"])
             await client.admin.command("createUser", name, pwd=password, roles=["root"])
+            # The caller kills the server. Commands about users do not ask for the journal.
+            await client.admin.command("fsync")
     finally:
         client.close()
 
