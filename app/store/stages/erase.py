@@ -22,6 +22,9 @@ from app.store.workspace.messages import MessageQueries
 from app.store.workspace.pass_names import PassNameQueries
 from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
 
+IS_EMPTY = {f"data.{name}": 1 for name in ERASED_DATA}
+"""The fields of an activity that has been emptied. No other activity has them."""
+
 
 class ErasedEvent(NamedTuple):
     """Event of an erased pass, or pending tombstone on it, to be replaced by a stub.
@@ -107,17 +110,20 @@ class EraseQueries(StageQueries):
     async def empty_activities(self, card: Pass, after: int) -> int | None:
         """Empty the next activities of the pass after a position. Safe to repeat.
 
-        Returns the position of the last activity that was emptied; None if there was none. Index: {workspace, pass,
+        Returns the position of the last activity that was looked at; None if there was none. Index: {workspace, pass,
         pos}.
         """
-        where = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": after}}
-        docs = await self._activities.find(where, {"pos": 1}).sort("pos", 1).limit(self._in_chunk).to_list(None)
+        where, fields = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": after}}, {"pos": 1, **IS_EMPTY}
+        docs = await self._activities.find(where, fields).sort("pos", 1).limit(self._in_chunk).to_list(None)
         if not docs:
             return None
         # Each update names one document and its shard: a sharded store may leave out an update of many documents.
         change = {"$set": {"data": dict(ERASED_DATA)}}
-        updates = [UpdateOne({"_id": doc["_id"], "workspace": card.workspace_id}, change) for doc in docs]
-        await self._activities.bulk_write(updates, ordered=False)
+        # An erasure that was interrupted may have emptied some.
+        full_ids = [doc["_id"] for doc in docs if not doc.get("data")]
+        updates = [UpdateOne({"_id": each, "workspace": card.workspace_id}, change) for each in full_ids]
+        if updates:
+            await self._activities.bulk_write(updates, ordered=False)
         return int(docs[-1]["pos"])
 
     async def erase_messages(self, cards: Sequence[Pass], at_ms: int) -> None:

@@ -10,11 +10,13 @@ from redis.asyncio import Redis
 
 from app.commands.jobs.exports import export_events
 from app.commands.passes.removals import erase_pass
+from app.domain.activities import ERASED_DATA
 from app.domain.errors import Unavailable
 from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.values.instants import from_ms
+from app.store.stages.erase import EraseQueries
 from tests.business import Business
 from workers.stages.erase import erase, erase_once
 from workers.stages.run_job import _now_ms, jobs
@@ -50,6 +52,28 @@ async def test_erasure_is_done_only_when_Redis_answers(business: Business) -> No
     assert not await is_done(business, pass_id)
     worker.resources = resources
     await erase(worker, pass_id)
+    assert await is_done(business, pass_id)
+
+
+async def test_interrupted_erasure_empties_no_activity_again(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pass_id = await request_erasure(business)
+
+    async def fail(*_: object) -> None:
+        raise Unavailable("the store")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(EraseQueries, "change_erasure_epoch", fail)
+        with pytest.raises(Unavailable):
+            await business.run_worker()
+    card = (await business.worker.fold_queries.passes([pass_id]))[pass_id]
+    assert len(await business.read_log()) >= 3
+    assert {str(each.data) for each in await business.read_log()} == {str(dict(ERASED_DATA))}
+    with monkeypatch.context() as failing:
+        failing.setattr("app.store.stages.erase.UpdateOne", None)
+        assert await business.worker.erase_queries.empty_activities(card, 0) is not None
+    await business.run_worker()
     assert await is_done(business, pass_id)
 
 
