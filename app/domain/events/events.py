@@ -32,11 +32,13 @@ class Category(StrEnum):
 
         A later version may have stored another one. It keeps its value, so that a fold stores it again as it is.
         """
-        return cls(value) if value in cls.__members__ else _later_category(value)
+        return _category_of(value)
 
 
 @cache
-def _later_category(value: str) -> Category:
+def _category_of(value: str) -> Category:
+    if value in Category.__members__:
+        return Category(value)
     category = str.__new__(Category, value)
     category._name_ = category._value_ = value
     return category
