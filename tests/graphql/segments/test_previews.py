@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,10 @@ from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment, update_segment
 from app.domain.ids import draw_of
 from app.graphql.types.ids import from_global_id, to_global_id
+from app.store.codecs import counting
+from app.store.mongo.queries import Doc
 from app.store.operations.draws import draw_passes
+from app.store.workspace import counted_events, passes
 from app.store.workspace.passes import DRAWN
 from tests.business import Business, bought_within, purchases
 from tests.graphql.serving import Api
@@ -107,6 +111,24 @@ async def test_preview_that_takes_too_many_events_is_refused_and_runs_as_a_job(
     assert problem["code"] == "LIMIT"
     assert "previewSegment" in problem["message"]
     assert (await finish(api, criteria))["count"] == count
+
+
+async def test_preview_decodes_what_it_reads_outside_the_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 passes and their events are read at once. In the loop, other requests would wait until they are decoded."""
+    await record_passes(api.business)
+    threads = dict[str, set[int]]()
+    monkeypatch.setattr(counted_events, "DECODED_IN_LOOP", 0)
+    for module in (passes, counting):
+        decode = module.from_doc
+
+        def note(doc: Doc, decode: Any = decode, name: str = module.__name__) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return decode(doc)
+
+        monkeypatch.setattr(module, "from_doc", note)
+    assert (await preview(api, bought_within(3), first=0))["estimate"]["exact"]
+    assert threads.keys() == {passes.__name__, counting.__name__}
+    assert not any(threading.get_ident() in found for found in threads.values())
 
 
 async def draw_in_order(business: Business, size: int) -> None:
