@@ -100,14 +100,15 @@ def build_keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
     # The bound on the first field lets the index seek; with $or alone the server would read from the beginning.
     # The upper bound is a later value. With $lte instead, the embedded server omits documents equal to the bound if the
     # index has more fields.
-    bound = {"$gte": key[0]} if operator(direction) == "$gt" else {"$lt": _later_value(key[0])}
+    bound = {"$gte": key[0]} if operator(direction) == "$gt" else {"$lt": later_value(key[0])}
     return {
         name: bound,
         "$or": [{name: {operator(direction): key[0]}}, {name: key[0], last: {operator(last_direction): key[1]}}],
     }
 
 
-def _later_value(value: Any) -> Any:
+def later_value(value: Any) -> Any:
+    """Return a value after this one, and before or at every other later value of a key."""
     if isinstance(value, Decimal128):
         return Decimal128(_ROUNDING_UP.add(value.to_decimal(), Decimal(1)))
     return value + _STEPS[type(value)]

@@ -29,6 +29,7 @@ from app.store.mongo.queries import Doc, WorkspaceQueries
 from app.store.mongo.time_ranges import MAX_EXAMINED, RangeScan, ScanPosition
 from app.store.mongo.usage import charge
 
+from .name_ranges import read_by_name
 from .pass_filters import NO_PART, POINTS, TOKENS, conditions_of, indexed_parts
 from .pass_orders import INSTANTS, ORDERED, key_from_stored, keyset_filters, order_of, sort_of, to_stored
 from .passes import CREATED, LIST_PROJECTION
@@ -108,21 +109,28 @@ class FindQueries(WorkspaceQueries):
         """Return a page in the order of names or points, or None if too few of the passes that were examined match."""
         first, every = ORDERED[order.field]
         in_order = {**where, first: {**every, **where.get(first, {})}}
-        if in_order.keys() <= {"workspace", first}:
-            return await read_page(
-                self._collection, in_order, order_of(order), to_stored(span), from_doc, LIST_PROJECTION
-            )
-        only = indexed_parts(query, where)
-        if len(only) == 1 and self._is_bounded_by_key(query, only[0], order):
-            page = await self._read_by_keys(query, only[0], span, order)
+        is_filtered = in_order.keys() > {"workspace", first}
+        indexed, is_by_name = indexed_parts(query, where), order.field is PassOrderField.NAME
+        by_name = partial(read_by_name, self._collection, in_order, span, LIST_PROJECTION, ascending=order.ascending)
+        # Few passes of a frequent word, or without a condition that an index holds, fill the page.
+        if is_by_name and (not indexed or (query.search.terms and not query.search.has_rare_word)):
+            most = min(FIRST_LOOK, self.max_examined) if is_filtered else self.max_examined
+            if (docs := await by_name(most=most)) is not None:
+                return _page_of(docs, span)
+        if not is_filtered:
+            by, keys = order_of(order), to_stored(span)
+            return await read_page(self._collection, in_order, by, keys, from_doc, LIST_PROJECTION)
+        if len(indexed) == 1 and self._is_bounded_by_key(query, indexed[0], order):
+            page = await self._read_by_keys(query, indexed[0], span, order)
             if page is not None:
                 return page
         small = await self._smallest_set(query, where, self.max_examined, enough=SORTED_SET)
         if small is None or small.size > SORTED_SET:
             most = self.max_examined if small is None else min(small.size, self.max_examined)
-            page = await self._read_first(in_order, to_stored(span), order, most=most)
-            if page is not None:
-                return page
+            by_points = partial(self._read_first, in_order, to_stored(span), order)
+            docs = await (by_name(most=most) if is_by_name else by_points(most=most))
+            if docs is not None:
+                return _page_of(docs, span)
         if small is None or small.size > self.max_examined:
             return None
         if self._is_bounded_by_key(query, small.parts, order):
@@ -186,11 +194,10 @@ class FindQueries(WorkspaceQueries):
         docs = await scan.read(span.limit + 1)
         if len(docs) <= span.limit and not scan.is_over:
             return None
-        cards = [from_doc(doc) for doc in docs[: span.limit]]
-        return Page(cards[::-1] if span.backward else cards, len(docs) > span.limit)
+        return _page_of(docs, span)
 
-    async def _read_first(self, where: Doc, span: PageRequest, order: PassOrder, *, most: int) -> Page[Pass] | None:
-        """Return a page of the first passes in an order, or None if too few of the passes that were examined match."""
+    async def _read_first(self, where: Doc, span: PageRequest, order: PassOrder, *, most: int) -> list[Doc] | None:
+        """Return the first passes of a page and one more, or None if too few of the passes that were examined match."""
         by = order_of(order)
         first, _ = by[0]
         keyed = keyset_filters(span, by)
@@ -204,10 +211,7 @@ class FindQueries(WorkspaceQueries):
         exact = [{"$match": {"$and": keyed}}] if keyed else []
         stages = [*head, *exact, {"$sort": sort_of(by, span)}, {"$limit": most}, {"$match": {"$and": others}}]
         docs = await self._collection.aggregate([*stages, *_first_of(span)]).to_list(None)
-        if len(docs) <= span.limit and following > most:
-            return None
-        cards = [from_doc(doc) for doc in docs[: span.limit]]
-        return Page(cards[::-1] if span.backward else cards, len(docs) > span.limit)
+        return None if len(docs) <= span.limit and following > most else docs
 
     def _is_bounded_by_key(self, query: PassQuery, parts: Sequence[Doc], order: PassOrder) -> bool:
         """Return whether the passes of the parts match whose names or points are within the bounds of the query."""
@@ -288,6 +292,12 @@ class FindQueries(WorkspaceQueries):
     def _where(self, query: PassQuery, part: Mapping[str, object] = NO_PART) -> Doc:
         """Return the filter of the passes that match. Among passes that meet the part, the rest of it is enough."""
         return self._in_workspace(**conditions_of(query, part))
+
+
+def _page_of(docs: Sequence[Doc], span: PageRequest) -> Page[Pass]:
+    """Return the page of the documents that were read in its direction, one more than it holds if more follow."""
+    cards = [from_doc(doc) for doc in docs[: span.limit]]
+    return Page(cards[::-1] if span.backward else cards, len(docs) > span.limit)
 
 
 def _is_within(query: PassQuery, value: str | Decimal) -> bool:

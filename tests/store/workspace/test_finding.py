@@ -23,7 +23,7 @@ from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
 from app.store.mongo.paging import PageRequest
 from app.store.mongo.queries import Doc
-from app.store.workspace import finding
+from app.store.workspace import finding, name_ranges
 from app.store.workspace.finding import FindQueries
 from tests.business import Business
 
@@ -231,6 +231,45 @@ async def test_page_of_one_word_or_segment_is_read_without_counting(
         page = await business.ctx.workspace.finding.page(query, PageRequest(5), PassOrder(field), NOW_MS)
         assert (len(page.items), page.has_more) == (5, True)
         assert counted == parts
+
+
+@pytest.mark.parametrize("search", ["", "an"])
+async def test_page_by_name_examines_few_passes(
+    business: Business, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    """Of 300 passes, a third has the word of the search. Without ranges, the embedded servers would sort all passes."""
+    await store_passes(business, random.Random(9), 300)
+    examined: list[int] = []
+    count = name_ranges._count
+
+    async def note(collection: Any, indexed: Doc, most: int) -> int:
+        examined.append(await count(collection, indexed, most))
+        return examined[-1]
+
+    monkeypatch.setattr(name_ranges, "_count", note)
+    query = PassQuery(search=parse_search(search))
+    order = PassOrder(PassOrderField.NAME, ascending=True)
+    page = await business.ctx.workspace.finding.page(query, PageRequest(5), order, NOW_MS)
+    assert (len(page.items), page.has_more) == (5, True)
+    assert 5 < sum(examined) < 200
+
+
+async def test_page_by_name_is_whole_if_many_passes_have_one_name(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = await store_passes(business, random.Random(9), 40)
+    same = [
+        replace(card, id=new_id("pass"), external_id=f"same-{n}", profile=Profile()) for n, card in enumerate(cards)
+    ]
+    await business.ctx.workspace.passes.insert(same)
+    store = business.ctx.workspace.finding
+    monkeypatch.setattr(store, "max_examined", 30)
+    order = PassOrder(PassOrderField.NAME, ascending=True)
+    found, has_more = await read_pages(store, PassQuery(), order, 20, backward=True)
+    assert found is not None
+    expected = sorted([*cards, *same], key=lambda card: sort_key(card, order.field))
+    assert [card.external_id for card in found] == [card.external_id for card in expected]
+    assert not has_more
 
 
 async def test_page_by_points_keeps_exactly_the_bounds_of_the_filter(business: Business) -> None:
