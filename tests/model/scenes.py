@@ -30,8 +30,8 @@ ONE_MS = timedelta(milliseconds=1)
 class Stage(World):
     """A world in which only the steps of a scene happen."""
 
-    def __init__(self, *, guarded: bool = False, rules: bool = False) -> None:
-        super().__init__(1, Odds(), guarded=guarded, rules=rules, sealing=True)
+    def __init__(self, *, guarded: bool = False, rules: bool = False, months: bool = False) -> None:
+        super().__init__(1, Odds(), guarded=guarded, rules=rules, sealing=True, months=months)
         self.db.history.is_kept = True
         self.script.steps.clear()
         self.batches = 0
@@ -652,11 +652,11 @@ RULE_SCENES: Sequence[Scene] = (
 """Scenes with rules that give points for purchases."""
 
 
-def play(scene: Scene, *, rules: bool = False) -> int:
+def play(scene: Scene, *, rules: bool = False, months: bool = False) -> int:
     """Play the scene, finish the work, check the store, and return the number of transitions. Raises AssertionError."""
 
     async def run_scene() -> int:
-        stage = Stage(guarded=scene in GUARDED_SCENES, rules=rules or scene in RULE_SCENES)
+        stage = Stage(guarded=scene in GUARDED_SCENES, rules=rules or scene in RULE_SCENES, months=months)
         await stage.create_workspace()
         await scene(stage)
         await stage.finish()

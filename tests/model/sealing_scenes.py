@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.events.events import Event
 from tests.crashes import Crash
-from workers.stages import fold, merge, publish, seal
+from workers.stages import fold, merge, publish, seal, seal_passes
 from workers.worker import Worker
 
 from .scenes import ALL_SLOTS, Scene, Stage, crash, interleave, play
@@ -209,6 +209,16 @@ async def read_while(stage: Stage, *acts: Callable[[], Awaitable[None]]) -> None
     await stage.row_reader.read(ctx)
 
 
+async def month_is_sealed_between_the_reads_and_the_write_of_a_fold(stage: Stage) -> None:
+    """The fold has read that the month is marked. The seal takes the mark away, and changes no version of the pass."""
+    await stage.buy()
+    await stage.fold()
+    await stage.buy()
+    slow, other = stage.new_worker(), stage.new_worker()
+    interleave(slow.fold_queries, "save", before=[lambda: seal_passes.seal_passes(other, stage.workspace_id)])
+    await fold.fold(slow, ALL_SLOTS)
+
+
 SEALING_SCENES: Sequence[Scene] = (
     hour_is_sealed_before_an_event_is_cleared,
     event_counts_in_an_hour_of_a_sealed_day,
@@ -226,8 +236,10 @@ SEALING_SCENES: Sequence[Scene] = (
 """Scenes without rules."""
 SEALING_RULE_SCENES: Sequence[Scene] = (hour_is_sealed_before_a_made_event_is_stored,)
 """Scenes with rules that give points for purchases."""
+SEALING_MONTH_SCENES: Sequence[Scene] = (month_is_sealed_between_the_reads_and_the_write_of_a_fold,)
+"""Scenes in which the months of passes are sealed."""
 
 
 def play_sealing(scene: Scene) -> None:
-    """Play a scene of either kind. Raises AssertionError."""
-    play(scene, rules=scene in SEALING_RULE_SCENES)
+    """Play a scene of any kind. Raises AssertionError."""
+    play(scene, rules=scene in SEALING_RULE_SCENES, months=scene in SEALING_MONTH_SCENES)

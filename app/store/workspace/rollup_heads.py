@@ -10,13 +10,11 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
 
 from app.domain.rollups.marks import HeadKey
 from app.domain.values.instants import from_ms
 from app.store.codecs.rollups import head_id
-from app.store.mongo.failures import DUPLICATE
-from app.store.mongo.queries import Collection, Database, Doc
+from app.store.mongo.queries import Collection, Database, Doc, insert_new
 
 COLLECTION = "rollup_heads"
 MARK_BITS = 53
@@ -24,9 +22,10 @@ MARK_BITS = 53
 
 
 async def mark_heads(db: Database, keys: Iterable[HeadKey], in_chunk: int, *, is_sharded: bool = False) -> None:
-    """Give each head a new mark, and insert the heads that do not exist. Safe to repeat. Index: _id.
+    """Give heads a new mark, and insert the heads that do not exist. Safe to repeat. Index: _id.
 
-    One bulk write for up to `in_chunk` heads. The caller translates errors of the driver.
+    One write for up to `in_chunk` heads that exist; a read and an insert more, if some do not. The heads of one write get
+    the same mark. The caller translates errors of the driver.
     """
     unique = list(dict.fromkeys(keys))
     for start in range(0, len(unique), in_chunk):
@@ -34,29 +33,49 @@ async def mark_heads(db: Database, keys: Iterable[HeadKey], in_chunk: int, *, is
 
 
 async def _mark_chunk(heads: Collection, keys: Sequence[HeadKey], *, is_sharded: bool) -> None:
+    """Mark heads, at first as if all existed: for many heads, that takes the store a fraction of the time of upserts."""
     while keys:
-        try:
-            await heads.bulk_write([_mark_operation(key, is_sharded=is_sharded) for key in keys], ordered=False)
-        except BulkWriteError as error:
-            details = error.details or {}
-            failures = details.get("writeErrors", [])
-            if details.get("writeConcernErrors") or any(failure["code"] != DUPLICATE for failure in failures):
-                raise
-            # Another process has inserted these heads meanwhile. Its marks may be older than this call.
-            keys = [keys[failure["index"]] for failure in failures]
-        else:
+        mark = new_mark()
+        if await _update(heads, keys, mark, is_sharded=is_sharded) == len(keys):
             return
+        # A head that another process has inserted since the update has no mark of this call.
+        stored = await heads.find(_by_ids(keys, is_sharded=is_sharded), {"dirty": 1}, batch_size=len(keys) + 1).to_list(
+            None
+        )
+        marked = {doc["_id"] for doc in stored if doc.get("dirty") == mark}
+        unmarked = [key for key in keys if head_id(*key) not in marked]
+        existing = await insert_new(heads, [_head_to_doc(key, mark) for key in unmarked])
+        keys = [unmarked[index] for index in sorted(existing)]
+
+
+async def _update(heads: Collection, keys: Sequence[HeadKey], mark: int, *, is_sharded: bool) -> int:
+    """Mark those of the heads that exist, and return their number."""
+    change = {"$set": {"dirty": mark}}
+    if not is_sharded:
+        return (await heads.update_many(_by_ids(keys, is_sharded=False), change)).matched_count
+    # While documents move to another shard, the answer to an update of many does not tell how many it has changed.
+    updates = [UpdateOne({"_id": head_id(*key), "workspace": key.workspace_id}, change) for key in keys]
+    return (await heads.bulk_write(updates, ordered=False)).matched_count
+
+
+def _by_ids(keys: Sequence[HeadKey], *, is_sharded: bool) -> Doc:
+    where: Doc = {"_id": {"$in": [head_id(*key) for key in keys]}}
+    # The workspace leads a sharded store to some shards. With it, the embedded server reads whole workspaces.
+    return {**where, "workspace": {"$in": sorted({key.workspace_id for key in keys})}} if is_sharded else where
+
+
+def _head_to_doc(key: HeadKey, mark: int) -> Doc:
+    start = from_ms(key.start_ms)
+    return {
+        "_id": head_id(*key),
+        "workspace": key.workspace_id,
+        "level": key.level.value,
+        "start": start,
+        "dirty": mark,
+    }
 
 
 def new_mark() -> int:
     """Return a random mark."""
     random_bits = int(secrets.token_hex(8), base=16)
     return 1 + random_bits % (int(2**MARK_BITS) - 1)
-
-
-def _mark_operation(key: HeadKey, *, is_sharded: bool) -> UpdateOne:
-    where: Doc = {"_id": head_id(*key)}
-    fields: Doc = {"level": key.level.value, "start": from_ms(key.start_ms)}
-    # The workspace leads a sharded store to one shard. It is then stored from the filter.
-    (where if is_sharded else fields)["workspace"] = key.workspace_id
-    return UpdateOne(where, {"$set": {"dirty": new_mark()}, "$setOnInsert": fields}, upsert=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.values.instants import HOUR_MS, to_ms
 from app.store.codecs.rollups import head_id
+from app.store.mongo.queries import Doc, insert_new
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
 from app.store.stages.publish import PublishQueries
@@ -191,27 +192,34 @@ async def test_fold_leaves_the_events_of_a_pass_that_is_being_erased(business: B
     assert "removed" not in stored
 
 
-async def test_several_processes_mark_a_new_hour_at_once(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store refuses all inserts of a head but one. Those that it refuses are marked by an update."""
-    key = HeadKey(business.ctx.workspace.id, Level.HOUR, NOON_MS)
-    heads = business.ctx.resources.db["rollup_heads"]
-    inserts: list[bool] = []
-    build = rollup_heads._mark_operation
+async def test_head_that_another_process_inserts_meanwhile_gets_a_mark_of_its_own(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark of the other process may be older than the removal that this call is for."""
+    keys = [HeadKey(business.ctx.workspace.id, Level.HOUR, NOON_MS + number * HOUR_MS) for number in range(4)]
+    db = business.ctx.resources.db
 
-    def insert_first(*args: Any, **options: Any) -> Any:
-        operation = build(*args, **options)
-        if inserts:
-            return operation
-        inserts.append(True)
-        # An upsert that has looked before another process inserted the head finds nothing.
-        operation._filter["start"] = None  # type: ignore[index]
-        return operation
+    async def insert_second(collection: Any, docs: Sequence[Doc]) -> set[int]:
+        await insert_new(collection, [{**doc, "dirty": 1} for doc in docs if doc["_id"] == head_id(*keys[2])])
+        return await insert_new(collection, docs)
 
-    await rollup_heads.mark_heads(business.ctx.resources.db, [key], 10)
-    first = await heads.find_one({"_id": head_id(*key)})
-    monkeypatch.setattr(rollup_heads, "_mark_operation", insert_first)
-    await rollup_heads.mark_heads(business.ctx.resources.db, [key], 10)
-    second = await heads.find_one({"_id": head_id(*key)})
-    assert first is not None
-    assert second is not None
-    assert first["dirty"] != second["dirty"]
+    await rollup_heads.mark_heads(db, keys[:2], 10)
+    first = await read_marks(business)
+    monkeypatch.setattr(rollup_heads, "insert_new", insert_second)
+    await rollup_heads.mark_heads(db, keys, 10)
+    second = await read_marks(business)
+    assert sorted(second) == [0, 1, 2, 3]
+    assert not {1, *first.values()} & set(second.values())
+
+
+async def test_marking_heads_that_exist_inserts_nothing(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of old events marks the same hours in many rounds. An update takes much less than an upsert."""
+    keys = [HeadKey(business.ctx.workspace.id, Level.HOUR, NOON_MS + number * HOUR_MS) for number in range(4)]
+    db = business.ctx.resources.db
+    await rollup_heads.mark_heads(db, keys, 10)
+    first = await read_marks(business)
+    monkeypatch.delattr(rollup_heads, "insert_new")
+    await rollup_heads.mark_heads(db, [*keys, *keys], 3)
+    second = await read_marks(business)
+    assert first.keys() == second.keys()
+    assert not set(first.values()) & set(second.values())
