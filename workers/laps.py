@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.ids import SLOTS
 from app.store.mongo.horizons import Horizon
 from app.store.stages.fold import DuePass
 
+ALL_SLOTS = (0, SLOTS - 1)
+"""The first and the last slot."""
 LOOK_SIZE = 20_000
 """Passes whose ids a lap holds in memory, about 2 MB."""
 
@@ -43,9 +46,9 @@ class Lap:
     """The passes that a lap has read and not taken yet, and the number of passes saved so far.
 
     `subject` is what the passes were read for: a lap for something else begins anew. A lap of due has read all passes that
-    were due by `until_ms`; the next read ends at `horizon`. A lap of backfill goes on at `slot`, and has found `found`
-    passes so far. If `is_cut`, more are to be read. `blocked` are the passes, by id, that were left to the fold, in
-    `looks` looks.
+    were due by `until_ms`; the next read ends at `horizon`. A lap of backfill reads from the first to the last of `slots`,
+    goes on at `slot`, and has found `found` passes so far. If `is_cut`, more are to be read. `blocked` are the passes, by
+    id, that were left to the fold, in `looks` looks.
     """
 
     passes: list[DuePass] = field(default_factory=list)
@@ -53,7 +56,8 @@ class Lap:
     saved: int = 0
     until_ms: int = -1
     horizon: Horizon = field(default_factory=Horizon)
-    slot: int = 0
+    slots: tuple[int, int] = ALL_SLOTS
+    slot: int | None = None
     found: int = 0
     is_cut: bool = False
     blocked: dict[str, DuePass] = field(default_factory=dict)

@@ -47,8 +47,8 @@ NOTED_SECONDS = 60.0
 """How long a worker keeps a note on a key that no look has shown since."""
 SLOT_STAGES = frozenset({"fold", "due"})
 """Stages whose keys are slot ranges."""
-SHARED_BY_ALL = frozenset({"deliver", "send"})
-"""Stages of which each worker runs a wake-up: the endpoints and channels of a workspace have several workers."""
+SHARED_BY_ALL = frozenset({"backfill", "deliver", "send"})
+"""Stages of which each worker runs a wake-up: the slots, endpoints and channels of a workspace have several workers."""
 
 
 class _Front(NamedTuple):

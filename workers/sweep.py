@@ -145,13 +145,8 @@ class Sweep:
     async def backfill(self) -> None:
         """Advance the passes that were evaluated under older definitions."""
         behind = await self._worker.fold_queries.workspaces_behind()
-
-        async def find_first(workspace_id: str) -> object:
-            found, _ = await self._worker.fold_queries.passes_behind(workspace_id, behind[workspace_id], 1)
-            return found
-
         # Run them side by side: a long backfill of one workspace must not delay those of the others.
-        await self._run_shared("backfill", behind, find_first)
+        await asyncio.gather(*(self._stages["backfill"](self._worker, each) for each in behind))
 
     async def publish(self) -> None:
         """Publish the outboxes of all workspaces."""

@@ -91,7 +91,8 @@ class UnsteadySharing(Sharing):
     """The share of a worker that now sees others and now does not, as with lost and late heartbeats."""
 
     def __init__(self, worker: Worker, choices: Random) -> None:
-        super().__init__(worker.id, Heartbeats(worker.resources.db))
+        # Help depends on the time without progress. In a run, no time passes, so that it is the same on each machine.
+        super().__init__(worker.id, Heartbeats(worker.resources.db), seconds=lambda: 0.0)
         self._worker_id, self._choices = worker.id, choices
         self._seen: list[str] = []
 

@@ -14,16 +14,19 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.clock import FixedClock
+from app.commands.segments import create_segment
 from app.domain.ids import SLOTS
 from app.flow import SLOT_RANGES, bounds_of
 from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.schema_version import LOWEST_WRITER, raise_schema
+from tests.backlogs import insert_passes
 from tests.business import Business, open_business, purchases
 from tests.patience import PATIENCE_SECONDS
 from workers import wakeups
 from workers.main import STAGES
 from workers.sharing import HOLD_TTL_MS, SHARE_TTL_MS, STALLED_AFTER_SECONDS, STUCK_AFTER_SECONDS, Sharing
+from workers.stages.backfill import backfill
 from workers.stages.fold import fold
 from workers.sweep import Sweep
 from workers.worker import LOST_NOTE_SECONDS, Worker
@@ -350,6 +353,36 @@ async def test_worker_folds_and_advances_for_another_one_that_makes_no_progress(
         times.ms += int(STALLED_AFTER_SECONDS * 1_000)
         await beat_all(*(worker.sharing for worker in workers))
     assert await db["passes"].count_documents({"due": {"$gte": 0}}) == 0
+
+
+async def test_workers_backfill_their_slots_and_help_one_without_progress(
+    business: Business,
+) -> None:
+    times, workspace_id = Times(), business.ctx.workspace.id
+    first, second = await open_workers(business, 2, times)
+    await insert_passes(business, 60)
+
+    async def read_versions(worker: Worker) -> set[int]:
+        low, high = worker.sharing.slots
+        where = {"slot": {"$gte": low, "$lte": high}}
+        return {doc["v"] async for doc in business.ctx.resources.db["passes"].find(where, {"v": 1})}
+
+    await create_segment(business.ctx, "regular", "Regular", purchases(2))
+    await backfill(first, workspace_id)
+    assert (await read_versions(first), await read_versions(second)) == ({1}, {0})
+    assert workspace_id in await first.fold_queries.workspaces_behind()
+    await backfill(second, workspace_id)
+    assert (await read_versions(first), await read_versions(second)) == ({1}, {1})
+    assert await first.fold_queries.workspaces_behind() == {}, "the last worker ends the backfill"
+
+    await create_segment(business.ctx, "loyal", "Loyal", purchases(9))
+    await backfill(first, workspace_id)
+    times.ms += int(STALLED_AFTER_SECONDS * 1_000)
+    await beat_all(first.sharing, second.sharing)
+    assert await read_versions(second) == {1}
+    await backfill(first, workspace_id)
+    assert await read_versions(second) == {2}
+    assert await first.fold_queries.workspaces_behind() == {}
 
 
 async def test_heartbeat_takes_two_round_trips_and_reads_who_may_write(

@@ -1,6 +1,7 @@
 """Backfill: advance the passes that were evaluated under an older revision of their workspace's definitions.
 
-A backfill has no stored state of its own: its progress is the number of passes that are still behind.
+A backfill has no stored state of its own: its progress is the number of passes that are still behind. Each worker advances
+the passes of its slots. The worker that finds no pass behind in any slot ends the backfill.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import timedelta
 from app.domain.segments.limits import DAY
 from app.flow import SLOT_RANGES
 from app.store.stages.fold import DuePass
-from workers.laps import LOOK_SIZE, Lap
+from workers.laps import ALL_SLOTS, LOOK_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import read_clock
@@ -32,22 +33,27 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     definitions = (await worker.read_definitions([workspace_id])).get(workspace_id)
     if definitions is None:
         return False
-    revision = definitions.announced_revision
+    revision, own = definitions.announced_revision, worker.sharing.slots
     lap = worker.laps.pop(("backfill", workspace_id), None)
-    if lap is None or lap.subject != revision:
-        lap = Lap(subject=revision)
+    if lap is None or lap.subject != (revision, own):
+        lap = Lap(subject=(revision, own), slots=own)
     elif not lap.passes and not lap.is_cut:
         if lap.should_go_on and any(worker.is_running("fold", key) for key in SLOT_RANGES):
             # Do not read the same passes with pending events at each look.
             lap.looks += 1
             worker.laps["backfill", workspace_id] = lap
             return False
-        lap = Lap(subject=revision)
+        lap = Lap(subject=(revision, own), slots=own)
     if not lap.passes:
-        found, following = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE, lap.slot)
-        lap.passes = [DuePass(pass_id, workspace_id, 0) for pass_id in found]
-        lap.is_cut, lap.slot = following is not None, following or 0
-        lap.found += len(found)
+        await _read_behind(worker, workspace_id, lap, revision)
+    if not lap.found and not lap.is_cut and lap.slots != ALL_SLOTS:
+        first, _ = await worker.fold_queries.passes_behind(workspace_id, revision, 1)
+        if first:
+            if not worker.sharing.stalled("backfill", {workspace_id: first}):
+                return False
+            # Another worker makes no progress with its slots.
+            lap = Lap(subject=(revision, own))
+            await _read_behind(worker, workspace_id, lap, revision)
     if not lap.found and not lap.is_cut:
         # The count comes first: once the revision counts as caught up, no further round begins.
         await worker.superseded_queries.count_members(workspace_id, revision)
@@ -57,3 +63,13 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         worker.compact_definitions(workspace_id, revision)
         return False
     return await advance_lap(worker, ("backfill", workspace_id), lap, BACKFILL_BATCH_SIZE, at)
+
+
+async def _read_behind(worker: Worker, workspace_id: str, lap: Lap, revision: int) -> None:
+    """Add passes that are behind to a lap, as many as it holds."""
+    found, lap.slot = await worker.fold_queries.passes_behind(
+        workspace_id, revision, LOOK_SIZE, lap.slot, slots=lap.slots
+    )
+    lap.passes = [DuePass(pass_id, workspace_id, 0) for pass_id in found]
+    lap.is_cut = lap.slot is not None
+    lap.found += len(found)

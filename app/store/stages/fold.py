@@ -161,18 +161,27 @@ class FoldQueries(HistoryQueries):
         return {doc["_id"]: doc["stale"] for doc in docs}
 
     async def passes_behind(
-        self, workspace_id: str, rev: int, limit: int, slot: int = 0
+        self,
+        workspace_id: str,
+        rev: int,
+        limit: int,
+        slot: int | None = None,
+        *,
+        slots: tuple[int, int] = (0, SLOTS - 1),
     ) -> tuple[list[str], int | None]:
         """Return passes that were last evaluated under a revision before `rev`, and the slot of the next call, if any.
 
-        A call reads slots one after the other until it has found `limit` passes, and at most as many of one slot. So no
-        query examines all passes of a large workspace. Parked passes are left out: after their release, the stage due
-        evaluates them under the revisions they missed. Index: {workspace, slot, rev}.
+        `slots` has the first and the last slot to be read. A call reads slots one after the other, from `slot` or the first
+        one, until it has found `limit` passes, and at most as many of one slot. So no query examines all passes of a large
+        workspace. Parked passes are left out: after their release, the stage due evaluates them under the revisions they
+        missed. Index: {workspace, slot, rev}.
         """
         found: list[str] = []
-        is_small = slot == 0 and await is_small_workspace(self._passes, workspace_id)
-        while slot < SLOTS and len(found) < limit:
-            where = behind(workspace_id, rev, ALL_SLOTS if is_small else slot)
+        low, high = slots
+        is_small = slot is None and await is_small_workspace(self._passes, workspace_id)
+        slot = low if slot is None else slot
+        while slot <= high and len(found) < limit:
+            where = behind(workspace_id, rev, {"$gte": low, "$lte": high} if is_small else slot)
             # The condition outside the index is a stage of its own: in the first one, it makes the embedded servers read
             # all passes of the workspace.
             stages: list[Doc] = [
@@ -182,8 +191,8 @@ class FoldQueries(HistoryQueries):
                 {"$project": {"_id": 1}},
             ]
             found += [doc["_id"] for doc in await self._passes.aggregate(stages).to_list(None)]
-            slot = SLOTS if is_small else slot + 1
-        return found, slot if slot < SLOTS else None
+            slot = high + 1 if is_small else slot + 1
+        return found, slot if slot <= high else None
 
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
