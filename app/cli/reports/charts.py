@@ -33,8 +33,8 @@ _STYLE = Style(
 
 Show = Callable[[Decimal], str]
 """A function that returns the text of a value."""
-Bar = tuple[str, str, Decimal]
-"""Short label at the axis, whole label, and value."""
+Bar = tuple[str, str, Decimal | None]
+"""Short label at the axis, whole label, and value; None for a label without a bar."""
 
 
 def draw_columns(name: str, bars: Sequence[Bar], show: Show) -> str:
@@ -67,7 +67,8 @@ def _draw(chart: Any, name: str, bars: Sequence[Bar], *, show: Show) -> str:
     chart.x_labels = [short for short, _, _ in bars]
     # The library computes with binary numbers. They decide the heights alone: the texts are of the exact values.
     values = [
-        {"value": float(value), "label": label, "formatter": _constantly(show(value))} for _, label, value in bars
+        None if value is None else {"value": float(value), "label": label, "formatter": _constantly(show(value))}
+        for _, label, value in bars
     ]
     chart.add(name, values)
     chart.add_xml_filter(_without_scripts)

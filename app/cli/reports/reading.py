@@ -85,9 +85,9 @@ class CohortRow:
 class MonthReport:
     """All that the report shows of one month.
 
-    `first_day` is the first day of the month. `days` has the revenue of each day in `currency`, 0 included. `is_over` is
-    whether the month has ended, and `exact` whether the API vouches for each figure. `refusals` has a sentence for each
-    part that the API refused to answer.
+    `first_day` is the first day of the month. `days` has the revenue of each day in `currency`, 0 included; None for a day
+    that has not begun. `is_over` is whether the month has ended, and `exact` whether the API vouches for each figure.
+    `refusals` has a sentence for each part that the API refused to answer.
     """
 
     workspace: str
@@ -96,7 +96,7 @@ class MonthReport:
     first_day: date
     figures: Sequence[Figure]
     types: Sequence[Figure]
-    days: Sequence[tuple[date, Decimal]]
+    days: Sequence[tuple[date, Decimal | None]]
     weekdays: Sequence[DayOfWeek]
     customers: Sequence[Customer]
     cohorts: Sequence[CohortRow]
@@ -155,8 +155,9 @@ def read_month(client: Client, first_day: date, currency: str | None) -> MonthRe
         figures=[*_money(now, before, chosen), *_counts(now, before)],
         types=_types(now, before),
         days=[
-            (datetime.fromisoformat(point["at"]).astimezone(zone).date(), _net_of(point, chosen))
+            (begins.astimezone(zone).date(), _net_of(point, chosen) if begins <= as_of else None)
             for point in now["series"]
+            for begins in [datetime.fromisoformat(point["at"])]
         ],
         weekdays=[] if hours is None else _weekdays(hours["eventHistogram"]),
         customers=[] if top is None else _customers(top["topPasses"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
@@ -23,8 +23,9 @@ def _parse_month(_ctx: click.Context, _option: click.Parameter, value: str) -> d
         month = date.fromisoformat(f"{value}-01")
     except ValueError:
         month = date.min
-    if not EARLIEST.date() < month < LATEST.date():
-        raise click.BadParameter(f"{value!r} is no month from 1900-02 to 2199-12. Write it like 2025-01.")
+    # A month and the month before must lie in the years of events, also in zones behind UTC.
+    if not EARLIEST.date() < month < LATEST.date() - timedelta(days=31):
+        raise click.BadParameter(f"{value!r} is no month from 1900-02 to 2199-11. Write it like 2025-01.")
     return month
 
 

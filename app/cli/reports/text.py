@@ -31,10 +31,13 @@ def _lines(report: MonthReport) -> Iterator[str]:
         yield f"Nothing was recorded in {report.title}."
     yield ""
     yield from _table(["", "", "before", "change"], [(f.name, f.text, f.text_before, f.change) for f in report.figures])
-    most = max((value for _, value in report.days), default=Decimal(0))
+    most = max((value for _, value in report.days if value is not None), default=Decimal(0))
     if most > 0:
         yield from ("", f"Revenue by day, in {report.currency}")
         for day, value in report.days:
+            if value is None:
+                yield f"{day:%a} {day.day:2}"
+                continue
             bar = "█" * int(max(value, Decimal(0)) / most * BAR_WIDTH)
             yield f"{day:%a} {day.day:2}  {bar:{BAR_WIDTH}}  {show(value, report.currency)}"
     busiest = max((number for day in report.weekdays for number in day.counts), default=0)

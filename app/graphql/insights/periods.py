@@ -72,7 +72,9 @@ async def parse_period(info: Info, input: PeriodInput) -> Asked:
     if input.month is not None:
         return parse_month(input.month, zone, profile.week_start, "input", "month")
     if input.period is not None:
-        bounds = await parse_time_window(info, input.period, input.timezone, "input", name="period")
+        bounds = None
+        if not isinstance(input.period.all_time, bool):
+            bounds = await parse_time_window(info, input.period, input.timezone, "input", name="period")
         if bounds is None:
             message = "This question needs an end. Give `from` and `to`, at most ten years apart, instead of `allTime`."
             raise InvalidInput(Code.UNSUPPORTED, message, "input", "period", "allTime")

@@ -131,7 +131,7 @@ describe_enum(
     "PeriodUnit",
     {
         "DAY": "A day, from midnight.",
-        "WEEK": "A week, from midnight of Monday. In criteria: of the weekday on which weeks of the workspace begin.",
+        "WEEK": "A week, from midnight of the weekday on which weeks of the workspace begin.",
         "MONTH": "A month, from its first day.",
         "QUARTER": "A quarter, from the first day of January, April, July or October.",
         "YEAR": "A year, from January 1.",

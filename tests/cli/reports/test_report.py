@@ -134,8 +134,18 @@ async def test_a_month_that_has_not_ended_says_so(api: Api, clock: FixedClock) -
     assert sentence not in (await report(api, "--month", "2026-02")).output
 
 
+async def test_days_that_have_not_begun_have_no_revenue(api: Api, clock: FixedClock, tmp_path: Path) -> None:
+    clock.set(datetime(2026, 1, 30, 12, tzinfo=UTC))
+    lines = [line.split() for line in (await report(api, "--month", "2026-01")).output.splitlines()]
+    assert ["Fri", "30", "0.00", "USD"] in lines
+    assert ["Sat", "31"] in lines
+    file = tmp_path / "month.html"
+    assert (await report(api, "--month", "2026-01", "--html", str(file))).exit_code == 0
+    assert "31" in Page(file.read_text()).texts, "the label stays"
+
+
 async def test_a_month_or_a_currency_that_is_none_is_refused(api: Api) -> None:
-    for month in ("2026-13", "January", "1899-01", "2026-1", "2026-01-01"):
+    for month in ("2026-13", "January", "1899-01", "2199-12", "2026-1", "2026-01-01"):
         refused = await report(api, "--month", month)
         assert refused.exit_code == 2
         assert "Write it like 2025-01." in refused.output

@@ -117,6 +117,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"month": "2025-01", "period": {"calendar": "MONTH"}}, "INVALID", "input"),
     ({"month": "January"}, "INVALID", "month"),
     ({"period": {"allTime": True}}, "UNSUPPORTED", "allTime"),
+    ({"period": {"allTime": False}}, "UNSUPPORTED", "allTime"),
     ({"period": {"rolling": {"days": 9999}}}, "OUT_OF_RANGE", "days"),
     ({"from": "1925-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z"}, "OUT_OF_RANGE", "to"),
     ({"from": "2025-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z"}, "OUT_OF_RANGE", "from"),
