@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.domain.state.statistics import Period
-from app.domain.values.instants import EARLIEST, from_ms
+from app.domain.values.instants import EARLIEST, from_ms, to_ms
 from app.domain.values.zones import OffsetChange, days_of
 from app.store.mongo.queries import Doc
 
@@ -17,9 +17,11 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 def cell_start(width_ms: int) -> Doc:
     """Return the expression for the first instant of an event's cell of UTC. The width is an hour or divides it.
 
-    Not every store has `$dateTrunc`. The difference is taken from an instant before all events, so that it is not negative.
+    The time is cut as a number, because not every store has `$dateTrunc`, and `secantusd-rs` subtracts no dates. The
+    remainder is that of the time since an instant before all events, so it is not negative.
     """
-    return {"$subtract": ["$occurred_at", {"$mod": [{"$subtract": ["$occurred_at", EARLIEST]}, width_ms]}]}
+    at: Doc = {"$toLong": "$occurred_at"}
+    return {"$toDate": {"$subtract": [at, {"$mod": [{"$subtract": [at, to_ms(EARLIEST)]}, width_ms]}]}}
 
 
 def local_time(zone: ZoneInfo, low_ms: int, high_ms: int) -> Any:
