@@ -111,11 +111,13 @@ class FindQueries(WorkspaceQueries):
         in_order = {**where, first: {**every, **where.get(first, {})}}
         is_filtered = in_order.keys() > {"workspace", first}
         indexed, is_by_name = indexed_parts(query, where), order.field is PassOrderField.NAME
-        by_name = partial(read_by_name, self._collection, in_order, span, LIST_PROJECTION, ascending=order.ascending)
         # Few passes of a frequent word, or without a condition that an index holds, fill the page.
         if is_by_name and (not indexed or (query.search.terms and not query.search.has_rare_word)):
             most = min(FIRST_LOOK, self.max_examined) if is_filtered else self.max_examined
-            if (docs := await by_name(most=most)) is not None:
+            docs = await read_by_name(
+                self._collection, in_order, span, LIST_PROJECTION, ascending=order.ascending, most=most
+            )
+            if docs is not None:
                 return _page_of(docs, span)
         if not is_filtered:
             by, keys = order_of(order), to_stored(span)
@@ -127,8 +129,7 @@ class FindQueries(WorkspaceQueries):
         small = await self._smallest_set(query, where, self.max_examined, enough=SORTED_SET)
         if small is None or small.size > SORTED_SET:
             most = self.max_examined if small is None else min(small.size, self.max_examined)
-            by_points = partial(self._read_first, in_order, to_stored(span), order)
-            docs = await (by_name(most=most) if is_by_name else by_points(most=most))
+            docs = await self._read_first(in_order, to_stored(span), order, most=most)
             if docs is not None:
                 return _page_of(docs, span)
         if small is None or small.size > self.max_examined:

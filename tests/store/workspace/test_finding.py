@@ -270,6 +270,10 @@ async def test_page_by_name_is_whole_if_many_passes_have_one_name(
     expected = sorted([*cards, *same], key=lambda card: sort_key(card, order.field))
     assert [card.external_id for card in found] == [card.external_id for card in expected]
     assert not has_more
+    # The first 30 passes are examined in the order of the list. A range would have all passes of a name.
+    filtered = PassQuery(not_in_segment_ids=["seg_none"])
+    page = await store.page(filtered, PageRequest(5), PassOrder(order.field, ascending=False), NOW_MS)
+    assert [card.external_id for card in page.items] == [card.external_id for card in expected[:-6:-1]]
 
 
 async def test_page_by_points_keeps_exactly_the_bounds_of_the_filter(business: Business) -> None:
