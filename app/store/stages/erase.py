@@ -120,7 +120,7 @@ class EraseQueries(StageQueries):
         # Each update names one document and its shard: a sharded store may leave out an update of many documents.
         change = {"$set": {"data": dict(ERASED_DATA)}}
         # An erasure that was interrupted may have emptied some.
-        full_ids = [doc["_id"] for doc in docs if not doc.get("data")]
+        full_ids = [doc["_id"] for doc in docs if not ERASED_DATA.keys() <= doc.get("data", {}).keys()]
         updates = [UpdateOne({"_id": each, "workspace": card.workspace_id}, change) for each in full_ids]
         if updates:
             await self._activities.bulk_write(updates, ordered=False)
