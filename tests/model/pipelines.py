@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import bson
 from bson import Decimal128
 
+from app.domain.values.instants import from_ms, to_ms
+
 Doc = dict[str, Any]
-ONE_MS = timedelta(milliseconds=1)
 
 
 def run_stages(
@@ -79,13 +80,11 @@ def evaluate(expression: Any, doc: Mapping[str, Any]) -> Any:
 
 
 def _subtract(operand: Sequence[Any], doc: Mapping[str, Any]) -> Any:
-    """Return a difference: of two instants in milliseconds, or the instant so many milliseconds before one."""
+    """Return a difference of numbers. Raises KeyError for instants, which `secantusd-rs` does not subtract."""
     first, second = _values(operand, doc)
-    if not isinstance(first, datetime):
-        return first - second
-    if isinstance(second, datetime):
-        return (first - second) // ONE_MS
-    return first - second * ONE_MS
+    if isinstance(first, datetime) or isinstance(second, datetime):
+        raise KeyError("$subtract of instants")
+    return first - second
 
 
 def _remainder(operand: Sequence[Any], doc: Mapping[str, Any]) -> Any:
@@ -141,6 +140,8 @@ _OPERATORS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "$cond": _choose,
     "$subtract": _subtract,
     "$mod": _remainder,
+    "$toLong": lambda operand, doc: to_ms(evaluate(operand, doc)),
+    "$toDate": lambda operand, doc: from_ms(evaluate(operand, doc)),
     "$dateTrunc": _truncate,
     "$literal": lambda operand, _: operand,
 }
