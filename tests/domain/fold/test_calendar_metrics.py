@@ -128,6 +128,18 @@ def test_event_on_the_edge_counts_in_the_period_that_begins(metric: str, zone: s
         assert simulation.transitions("seg_1")[:3] == [(start, True), (middle, False), (end, True)]
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_window_that_time_alone_empties_counts_zero_or_has_no_value(metric: str) -> None:
+    """No other segment makes the walk visit the midnight."""
+    has_value = metric in ("AVG", "MIN", "MAX")
+    simulation = open_pass(criterion(metric, "LT", 9 if has_value else 1, "DAY"))
+    midnight = midnight_ms("Europe/Berlin", date(2026, 3, 4))
+    simulation.record(bought(1, FROM + 1), at_ms=midnight + DAY_MS)
+    assert simulation.transitions("seg_0") == (
+        [(FROM + 1, True), (midnight, False)] if has_value else [(FROM, True), (FROM + 1, False), (midnight, True)]
+    )
+
+
 AFTER_TWELVE = {
     "DAY": (date(2026, 3, 15), date(2026, 3, 16)),
     "WEEK": (date(2026, 5, 25), date(2026, 6, 1)),
@@ -153,10 +165,11 @@ def test_window_of_twelve_periods_ago_slides_over_both_its_edges_in_one_walk(met
 def test_more_than_a_hundred_values_are_counted_anew_when_events_are_removed() -> None:
     simulation = open_pass(criterion("COUNT_DISTINCT", "LTE", MAX_DISTINCT), criterion("COUNT_DISTINCT", "GTE", 100))
     events = [bought(i, FROM + i, source=f"shop-{i}") for i in range(MAX_DISTINCT + 2)]
-    simulation.record(*events, at_ms=FROM + 1_000)
-    assert simulation.measured() == MAX_LISTED_VALUES
-    [state] = simulation.card.measures.values()
-    assert len(bson.encode(state_to_doc(state))) < 60
+    for recorded in (events[:-1], events[-1:]):
+        simulation.record(*recorded, at_ms=FROM + 1_000)
+        assert simulation.measured() == MAX_LISTED_VALUES
+        [state] = simulation.card.measures.values()
+        assert len(bson.encode(state_to_doc(state))) < 60
     for count, event in enumerate(events[:3]):
         now = FROM + 2_000 + count
         simulation.record(removal(event, now), at_ms=now)
