@@ -22,6 +22,7 @@ from app.resources import Resources, open_resources
 from app.store.mongo.queries import Database
 from tests.servers import api, running_servers, worker
 
+from .backfilling import measure_backfill
 from .edge import bare_endpoint, measure_edge
 from .explaining import PREVIEW_SECONDS, PREVIEWED_PASSES, measure_explaining, measure_previews
 from .finding import measure_finding, store_customers
@@ -53,6 +54,7 @@ PARTS = (
     "edge",
     "idle",
     "workers",
+    "backfill",
     "rules",
     "insights",
 )
@@ -105,6 +107,8 @@ def main(sizes: tuple[int, ...], passes: int | None, quick: bool, parts: tuple[s
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
+    - backfill: an edit of a segment over 100,000 passes, backfilled by two workers, by one and in process, and the same
+      updates sent by two bare writers and by one.
     - rules: the fold without rules and with 20 that do not fire; all the work for an event without and with one that fires.
     - insights: questions about all customers of a year, by a bare $group and over HTTP, at each number of events.
     - idle: the memory that 1,000 idle subscriptions cost the API, over WebSocket and as event streams.
@@ -159,6 +163,9 @@ async def _run(sizes: tuple[int, ...], passes: int, parts: tuple[str, ...], *, r
                 await _report_edge(report, _with_database(servers.settings, "edge"), Path(folder), rounds)
             if "workers" in parts:
                 await _report_sharing(report, _with_database(settings, "workers"), max(2, rounds // 3))
+            if "backfill" in parts:
+                passes = MANY_PASSES if rounds > 10 else MANY_PASSES // 10
+                await _report_backfill(report, _with_database(settings, "backfill"), passes, Path(folder))
             if "rules" in parts:
                 await _report_rules(report, _with_database(settings, "rules"), rounds)
             if "insights" in parts:
@@ -304,6 +311,14 @@ async def _report_sharing(report: Report, settings: Settings, rounds: int) -> No
         stock = await _create_stock(report, resources, BACKLOG, BACKLOG, None)
         sides = await measure_sharing(stock, settings, report.processes, BACKLOG, (1, 2), rounds)
     report.add(f"A backlog of {BACKLOG:,} events, folded and published", sides, "event")
+
+
+async def _report_backfill(report: Report, settings: Settings, passes: int, folder: Path) -> None:
+    async with open_resources(settings) as resources:
+        bare = resources.db.client[f"{settings.database}-bare"]
+        stock = await _create_stock(report, resources, 2 * passes, passes, bare)
+        sides = await measure_backfill(stock, settings, report.processes, folder, 1)
+    report.add(f"An edit of a segment over {passes:,} passes", sides, "pass", 0.6)
 
 
 async def _report_rules(report: Report, settings: Settings, rounds: int) -> None:

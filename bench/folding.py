@@ -47,7 +47,9 @@ class _RecordingCollection:
         return getattr(self._collection, name)
 
 
-class _RecordingFoldQueries(FoldQueries):
+class RecordingFoldQueries(FoldQueries):
+    """The queries of the fold, which keep copies of what they send to passes and events."""
+
     def __init__(self, resources: Resources) -> None:
         super().__init__(resources.db, resources.in_chunk)
         self.recorded_passes = self._passes = _RecordingCollection(self._passes)  # type: ignore[assignment]
@@ -57,7 +59,7 @@ class _RecordingFoldQueries(FoldQueries):
 async def measure_fold(stock: Stock, processes: Processes, passes: int, rounds: int) -> list[Side]:
     """Measure 1,000 events over this number of passes: the fold, and its writes sent bare in bulk."""
     resources = stock.ctx.resources
-    queries = _RecordingFoldQueries(resources)
+    queries = RecordingFoldQueries(resources)
     worker = Worker.on(resources)
     worker.fold_queries = queries
     events, cards = stock.bare["events"], stock.bare["passes"]

@@ -39,7 +39,7 @@ async def measure_sharing(
     for _ in range(rounds):
         for count, side in zip(counts, sides, strict=True):
             await _store_hidden_backlog(stock, events)
-            async with _run_workers(stock, settings, count) as workers:
+            async with run_workers(stock, settings, count) as workers:
                 names = [f"worker {number}" for number in range(count)]
                 for name, child in zip(names, workers, strict=True):
                     processes.watch(name, child.pid)
@@ -71,7 +71,8 @@ async def _work_off(stock: Stock) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIterator[list[Child]]:
+async def run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIterator[list[Child]]:
+    """Run worker processes in a block, which begins when all of them share the work."""
     children: list[Child] = [worker(settings) for _ in range(count)]
     heartbeats = Heartbeats(stock.ctx.resources.db)
     try:
