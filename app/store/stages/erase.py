@@ -110,7 +110,7 @@ class EraseQueries(StageQueries):
     async def empty_activities(self, card: Pass, after: int) -> int | None:
         """Empty the next activities of the pass after a position. Safe to repeat.
 
-        Returns the position of the last activity that was looked at; None if there was none. Index: {workspace, pass,
+        Returns the position of the last activity that it read; None if there was none. Index: {workspace, pass,
         pos}.
         """
         where, fields = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": after}}, {"pos": 1, **IS_EMPTY}
