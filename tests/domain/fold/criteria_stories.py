@@ -27,6 +27,7 @@ OWN, INHERITED, OF_FIELD = "own", "inherited", "of a field"
 """How criteria get their zone."""
 OWN_ZONE = "America/New_York"
 SEGMENTS = 10
+"""Segments of a story. A story of one proves that its own next instant is right: others let the walk visit more instants."""
 KINDS = (
     "buy", "buy", "buy", "euro", "refund", "refund", "visit", "visit", "grant", "spend", "zone", "birthday", "level",
     "consent", "remove", "remove", "import",
@@ -67,10 +68,10 @@ class Asked:
         self.definitions = self.definitions.extended(self.settings[-1:])
 
 
-def choose_asked(random: Random) -> Asked:
+def choose_asked(random: Random, count: int = SEGMENTS) -> Asked:
     """Return random segments."""
     at = from_ms(FROM - 1)
-    questions = [(choose_question(random), random.choice((OWN, INHERITED, OF_FIELD))) for _ in range(SEGMENTS)]
+    questions = [(choose_question(random), random.choice((OWN, INHERITED, OF_FIELD))) for _ in range(count)]
     versions = [
         Version(
             f"seg_{index}", index + 2, 1, criteria=parse_criteria(criteria, "USD"), timezone=OWN_ZONE, archived=False,
@@ -168,12 +169,12 @@ def begin(asked: Asked, pass_id: str = "pass_1") -> ProgramSimulation:
 
 
 def play(
-    seed: int, *, asked: Asked | None = None, prefix: str = "e"
+    seed: int, *, asked: Asked | None = None, prefix: str = "e", count: int = SEGMENTS
 ) -> tuple[ProgramSimulation, CriteriaStory, Asked, int]:
     """Play a story event by event, and compare at each instant. Return the pass, the story and the last instant."""
     random = Random(f"{prefix} {seed}")
     changes_settings = asked is None
-    asked = asked or choose_asked(random)
+    asked = asked or choose_asked(random, count)
     simulation = begin(asked, "pass_1" if prefix == "e" else "pass_2")
     story, now = CriteriaStory(random, exact=False, prefix=prefix), FROM
     check_now(simulation, asked)
@@ -243,7 +244,7 @@ def check_while_time_passes(
 ) -> None:
     """Compare memberships in a span without events: around each change, and at other instants."""
     low, high = span_ms
-    moves = [simulation.transitions(f"seg_{index}") for index in range(SEGMENTS)]
+    moves = [simulation.transitions(f"seg_{index}") for index in range(len(asked.questions))]
     edges = [at for zone in ("Europe/Berlin", OWN_ZONE) for at in midnights(zone, low, min(high, low + 40 * DAY_MS))]
     ends = [event.occurred_ms + days * DAY_MS for event in simulation.counted for days in (1, 2, 3, 7, 9, 30)]
     ends = [at for at in ends if low <= at <= high]

@@ -36,6 +36,8 @@ def test_memberships_equal_plain_arithmetic_at_every_instant(first: int) -> None
         play(seed)
         with short_lists():
             play(seed + 1_000)
+    for seed in range(first * 5, (first + SEEDS) * 5):
+        play(seed + 2_000, count=1)
 
 
 def test_memberships_equal_plain_arithmetic_after_a_merge() -> None:
