@@ -170,7 +170,9 @@ class RollupQueries(EventQueries):
             return await self._group(build_match_stages(asked, ("workspace", "pass"), OCCURRED), None)
 
         docs = await in_chunks(find, pass_ids, min(self._in_chunk, PASSES_PER_READ))
-        return _waiting_of(docs)
+        waiting = _waiting_of(docs)
+        charge_counted(len(pass_ids) + waiting.number, examined=True)
+        return waiting
 
     async def first_made_at(self, before_ms: int) -> datetime | None:
         """Return the earliest instant, before `before_ms`, of an event that a walk made and that is not stored yet.

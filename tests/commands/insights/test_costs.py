@@ -63,3 +63,13 @@ async def test_earlier_events_of_active_customers_are_charged(business: Business
         found = await count_active(business.ctx, days[-1], datetime(2025, 1, 21, tzinfo=UTC))
     assert (found.active, found.returning) == (1, 1)
     assert usage.examined_points >= 20
+
+
+async def test_parked_events_are_charged(business: Business) -> None:
+    await business.record(*({"external_id": f"e{n}", "amount": 1} for n in range(20)))
+    db = business.ctx.resources.db
+    await db["events"].update_many({}, {"$set": {"pend": -2}})
+    await db["passes"].update_many({}, {"$set": {"parked": 1}})
+    with operation() as usage:
+        found = await business.ctx.workspace.rollups.parked(Selection(to_ms(EARLIEST), to_ms(LATEST)))
+    assert (found.number, usage.examined_points) == (20, 21)
