@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
@@ -29,7 +29,7 @@ from .reports.report import report
 from .restored import restored
 from .rollups import rollups
 from .serve import api, up, worker
-from .settings import Commands, with_settings
+from .settings import Commands, read_instant, with_settings
 from .truncate import truncate
 from .verify import verify
 
@@ -137,9 +137,9 @@ def show(settings: Settings) -> None:
 
 
 @clock.command(name="set")
-@click.argument("instant")
+@click.argument("instant", callback=read_instant)
 @with_settings
-def set_(settings: Settings, instant: str) -> None:
+def set_(settings: Settings, instant: datetime) -> None:
     """Move the manual clock forward to INSTANT, in ISO 8601. Without an offset, INSTANT is UTC.
 
     Workers then evaluate all passes whose result changes by then. Read the feed to see the transitions. The clock
@@ -150,20 +150,13 @@ def set_(settings: Settings, instant: str) -> None:
       PUNCHCARD_CLOCK=manual punchcard clock set 1998-07-01
       PUNCHCARD_CLOCK=manual punchcard clock set 2026-03-01T09:30:00+01:00
     """
-    try:
-        target = datetime.fromisoformat(instant)
-    except ValueError:
-        raise click.BadParameter(
-            f"{instant!r} is not an instant. Write it like 1998-07-01 or 2026-03-01T09:30:00Z", param_hint="INSTANT"
-        ) from None
 
     async def move() -> datetime:
         async with open_writable(settings) as resources:
-            aware = target if target.tzinfo else target.replace(tzinfo=UTC)
             for each in await list_profiles(resources.db):
                 ctx = operator_context(resources, each.id, "clock")
-                await record_audit_entry(ctx, "clock", "Workspace", each.id, instant=format_instant(aware))
-            moved = await MongoClock(resources.db).set(aware)
+                await record_audit_entry(ctx, "clock", "Workspace", each.id, instant=format_instant(instant))
+            moved = await MongoClock(resources.db).set(instant)
             resources.bus.wake("due", *SLOT_RANGES)
             return moved
 

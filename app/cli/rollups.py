@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
@@ -16,31 +16,16 @@ from app.resources import Resources, open_resources
 from app.store.operations.rollup_rebuild import MAX_COUNTED, Marked, RollupRebuild
 
 from .database import open_writable, operator_context, require_workspace, require_workspaces
-from .settings import quantity, say, with_settings
-
-
-def _instant(_: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not an instant. Write it like 2025-01-01 or 2025-01-01T09:00:00Z"
-        ) from None
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if not EARLIEST <= aware <= LATEST:
-        raise click.BadParameter(f"{text!r} is not in the years 1900 to 2199")
-    return aware
+from .settings import quantity, read_instant, say, with_settings
 
 
 @click.command()
 @click.option("--rebuild", is_flag=True, help="Let workers compute the rollups of the period anew.")
 @click.option("--workspace", "workspace_id", help="The id of the workspace.  [default: all]")
 @click.option(
-    "--from", "after", callback=_instant, help="The first instant of the period, in ISO 8601.  [default: 1900]"
+    "--from", "after", callback=read_instant, help="The first instant of the period, in ISO 8601.  [default: 1900]"
 )
-@click.option("--to", "before", callback=_instant, help="The instant at which the period ends.  [default: 2200]")
+@click.option("--to", "before", callback=read_instant, help="The instant at which the period ends.  [default: 2200]")
 @with_settings
 def rollups(
     settings: Settings, rebuild: bool, workspace_id: str | None, after: datetime | None, before: datetime | None

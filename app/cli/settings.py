@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 from app.config.settings import ConfigError, Settings
 from app.config.unknown_variables import unknown
 from app.domain.errors import PunchcardError, Unavailable
+from app.domain.values.instants import EARLIEST, LATEST
 from app.local.processes import StartError
 from app.store.operations.indexes import SlotsChanged
 
@@ -69,6 +71,22 @@ def say(text: str, *, err: bool = True) -> None:
     """Print the text. Ignore an output that is closed or full: it must not end the process."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(text, err=err)
+
+
+def read_instant(_ctx: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    """Return the instant of an option or argument in ISO 8601, which is UTC without an offset. Raises BadParameter."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not an instant. Write it like 2025-01-01 or 2025-01-01T09:00:00Z"
+        ) from None
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not EARLIEST <= aware <= LATEST:
+        raise click.BadParameter(f"{text!r} is not in the years 1900 to 2199")
+    return aware
 
 
 def with_address(command: Callable[..., Any]) -> Callable[..., Any]:

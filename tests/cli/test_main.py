@@ -205,7 +205,7 @@ def test_command_without_servers_fails_with_the_command_that_starts_them(tmp_pat
 def test_invalid_instant_is_refused_with_an_example(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["clock", "set", "tomorrow", "--data-dir", str(tmp_path)])
     assert result.exit_code == 2
-    assert "1998-07-01" in result.output
+    assert "Write it like 2025-01-01" in result.output
 
 
 def test_variable_that_is_no_setting_gets_a_warning_with_the_nearest_setting(tmp_path: Path) -> None:
