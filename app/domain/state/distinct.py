@@ -39,8 +39,8 @@ class Distinct:
 class ValueSet:
     """The different values of a calendar period: their hashes, ascending.
 
-    All events of a period leave the window together, so the instants of the values do not matter. If there are more than
-    100, only that is kept, and `hashes` is empty: then nothing but a rebuild from the events makes them fewer.
+    All events of a period leave the window together, so the instants of the values do not matter. `has_more`: there are
+    more than 100 values, and `hashes` is empty. Then only a rebuild from the events makes them fewer.
     """
 
     hashes: tuple[str, ...]
