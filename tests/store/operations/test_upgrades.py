@@ -1,17 +1,24 @@
-"""Segments of version 0.1.0, whose conditions meant something else, are evaluated again under a new version."""
+"""What a worker does at its start with the data of version 0.1.0: new versions of segments, and marks of hours."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.config.settings import Settings
 from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.segments.parsing import parse_criteria
 from app.domain.segments.segments import DefinitionKind
 from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, WorkspaceVersion
+from app.resources import Resources, open_resources
 from app.store.operations.upgrades import Upgrades
 from tests.business import Business, purchases
+from workers.main import run as run_worker
 
 OLD = {
     "any": [
@@ -87,3 +94,25 @@ async def test_segment_without_conditions_keeps_its_version(business: Business) 
     segment = await business.ctx.workspace.segments.get(segment_id)
     assert segment is not None
     assert segment.version == 1
+
+
+@pytest.mark.parametrize("is_embedded", [False, True])
+async def test_only_on_an_embedded_store_does_a_worker_mark_the_hours_of_an_upgrade(
+    business: Business, monkeypatch: pytest.MonkeyPatch, is_embedded: bool
+) -> None:
+    """Elsewhere, processes of the earlier version may still write. `punchcard migrate` is run after they have ended."""
+    resources, workspace, stopping = business.ctx.resources, business.ctx.workspace, asyncio.Event()
+    await resources.db["workspaces"].update_one({"_id": workspace.id}, {"$unset": {"marked": ""}})
+
+    @asynccontextmanager
+    async def open_as(settings: Settings) -> AsyncIterator[Resources]:
+        async with open_resources(settings) as opened:
+            yield replace(opened, is_embedded=is_embedded)
+
+    monkeypatch.setattr("workers.main.open_resources", open_as)
+    worker = asyncio.create_task(run_worker(resources.settings, stopping))
+    while not await resources.db["heartbeats"].count_documents({}) and not worker.done():
+        await asyncio.sleep(0.01)
+    stopping.set()
+    await worker
+    assert await workspace.rollup_heads.are_complete() is is_embedded
