@@ -6,6 +6,7 @@ computed from the shapes of the stock, so that ten million events need not be re
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-import pymongo
+from pymongo import MongoClient
 
 from app.domain.rollups.building import build_content
 from app.domain.rollups.levels import Level
@@ -38,9 +39,6 @@ SUMMARY = """query Summary($input: EventSummaryInput!) { eventSummary(input: $in
   totalEvents purchases revenue { currency net orders } byType { type count } freshness { exact } } }"""
 TOP = """query Top($input: TopPassesInput!) { topPasses(input: $input) {
   passes { nodes { rank value pass { externalId } } } freshness { exact } } }"""
-
-
-BARE_TIMEOUT_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -143,14 +141,14 @@ def _bare(stock: Stock, question: Question) -> Callable[[], Awaitable[object]]:
     start, end = question.period
     where = {"workspace": stock.ctx.workspace.id, "occurred_at": {"$gte": start, "$lt": end}}
     stages = [{"$match": where}, {"$group": question.group}, *question.after]
-    events = stock.ctx.resources.db["events"]
+    settings = stock.ctx.resources.settings
 
-    async def run() -> None:
-        # The settings would end a read of ten million events after some seconds.
-        with pymongo.timeout(BARE_TIMEOUT_SECONDS):
-            await events.aggregate(stages).to_list(None)
+    def run() -> None:
+        # A client of its own, because that of Punchcard ends a read after some seconds.
+        with MongoClient[Doc](settings.mongodb_uri) as client:
+            list(client[settings.database]["events"].aggregate(stages))
 
-    return run
+    return lambda: asyncio.to_thread(run)
 
 
 async def _ask(client: Client, body: bytes) -> None:
