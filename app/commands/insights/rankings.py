@@ -119,7 +119,10 @@ async def read_ranking(
 
 
 class _EventOrder:
-    """Order of the passes by their events of some types, which the store aggregates: once for each page from the present."""
+    """Order of the passes by their events of some types, which the store aggregates.
+
+    The first call of `extend` finds the passes of the first page, and the second one all that can be paged through.
+    """
 
     def __init__(self, ctx: Context, question: RankingQuestion) -> None:
         self.passes: list[TopPass] = []
@@ -131,7 +134,7 @@ class _EventOrder:
         return len(self.passes)
 
     async def extend(self, count: int) -> None:
-        """Aggregate the events, unless the passes are found. A second call finds all passes that can be paged through.
+        """Aggregate the events, unless the passes are found.
 
         Raises OperationTooLarge or Throttled if reading costs the running operation too much. Raises Unavailable.
         """
