@@ -41,10 +41,11 @@ def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> 
             rebuilt = expected.get(period, PassPeriod())
             found += _compare_sums(_name(period), stored.sums.get(period, PassPeriod()), rebuilt)
             found += _compare_values(_name(period), stored.values.get(period, {}), rebuilt.values())
-    active = {period for period, sums in expected.items() if sums.count} - left_out
-    if {*stored.active} - left_out != active:
-        found.append(Difference("the active periods", _names({*stored.active} - left_out), _names(active)))
-    first = min(filter(is_month, stored.active), default=None)
+    kept = {*stored.active} & left_out
+    active = {period for period, sums in expected.items() if sums.count} - left_out | kept
+    if {*stored.active} != active:
+        found.append(Difference("the active periods", _names(stored.active), _names(active)))
+    first = min(filter(is_month, active), default=None)
     if stored.first_active != first:
         found.append(Difference("the first active month", _names([stored.first_active]), _names([first])))
     return found

@@ -180,11 +180,11 @@ async def test_each_sealed_sum_of_a_pass_that_differs_is_found(shop: Business) -
     ]
     await periods.delete_many({"pass": dan.id})
     await periods.insert_many(before)
-    await passes.update_one(of_dan, {"$set": {"active": [2025, 2026, 202512, 202601], "first_active": 202511}})
+    await passes.update_one(of_dan, {"$set": {"active": [2025, 2026, 202512, 202601], "first_active": 202512}})
     assert [each.text for each in (await check_deep(shop))[0]] == [
         "Its events give 2025, 2026, 2025-11, 2025-12, 2026-01 for the active periods,"
         " stored is 2025, 2026, 2025-12, 2026-01.",
-        "Its events give 2025-12 for the first active month, stored is 2025-11.",
+        "Its events give 2025-11 for the first active month, stored is 2025-12.",
     ]
-    await passes.update_one(of_dan, {"$set": {"dirty_months": [202511], "dirty_from": 202511, "first_active": 202512}})
+    await passes.update_one(of_dan, {"$set": {"dirty_months": [202511], "dirty_from": 202511}})
     assert (await check_deep(shop))[0] == [], "what is dirty is computed anew"
