@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from unittest.mock import patch
 
@@ -12,8 +13,9 @@ import pytest
 from app.commands.insights.customers import count_active
 from app.commands.insights.reading import read_rows
 from app.domain.errors import OperationTooLarge
-from app.domain.rollups.selections import Cells, Selection
-from app.domain.values.instants import EARLIEST, LATEST, to_ms
+from app.domain.rollups.rows import QUARTER_HOUR_MS
+from app.domain.rollups.selections import Cells, LocalClock, Selection
+from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import UTC as UTC_ZONE
 from app.store.mongo import usage as usages
 from app.store.mongo.capacity import StoreCapacity
@@ -46,6 +48,22 @@ async def test_rows_of_rollups_are_charged_while_they_are_computed(business: Bus
             await read_rows(business.ctx, selection, UTC_ZONE)
         # Reads that run at the same time may each charge a turn beyond the limit.
         assert usage.examined_points < needed
+
+
+async def test_days_that_are_added_up_by_the_clock_cost_less_than_their_hours(business: Business) -> None:
+    [event, *_] = await store_events(business, 1)
+    start_ms = to_ms(datetime(2025, 1, 6, tzinfo=UTC))
+    at = [from_ms(start_ms + number * QUARTER_HOUR_MS) for number in range(21 * 96)]
+    await seal_events(business, [replace(event, occurred_at=each) for each in at])
+    selection = Selection(start_ms, start_ms + 21 * DAY_MS, cells=Cells.HOUR)
+    points = []
+    with patch.object(usages, "ROWS_PER_POINT", 1):
+        for clock in (None, LocalClock.WEEKDAY_AND_HOUR):
+            with operation() as usage:
+                await read_rows(business.ctx, replace(selection, clock=clock), UTC_ZONE)
+            points.append(usage.examined_points)
+    hours, added, slots = 21 * 24, 21 * 96 / rollup_contents.CELLS_PER_ROW, 7 * 24
+    assert points[0] - points[1] == pytest.approx(hours - added - slots, abs=1)
 
 
 async def test_events_at_an_edge_of_a_period_are_charged(business: Business) -> None:
