@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, reset_tzpath
 from app.domain.errors import Code, InvalidInput
 
 from .instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
+from .spelling import did_you_mean
 
 # All processes must compute the same days. The zones of a system may be of another version than the package.
 reset_tzpath(())
@@ -27,6 +28,8 @@ UTC = ZoneInfo("UTC")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _NO_PLACE = frozenset({"Factory"})
 """Names in the list of the tzdata package that stand for no place."""
+_QUOTED_CHARACTERS = 50
+"""Characters of a refused name that the message quotes and compares with the names of zones."""
 _STEP = timedelta(days=3)
 """Interval at which offsets are compared. Two changes of a zone's clocks lie at least 6.9 days apart (tzdata 2026)."""
 
@@ -92,10 +95,13 @@ def zone_names() -> frozenset[str]:
 def parse_zone(raw: object, *path: str) -> ZoneInfo:
     """Return the time zone with an IANA name. Raises InvalidInput: UNKNOWN.
 
-    Names that only some systems have are refused, such as "localtime", "posixrules" and "right/Europe/Berlin".
+    Names that only some systems have are refused, such as "localtime", "posixrules" and "right/Europe/Berlin". The
+    message suggests the name of a zone that is most like the one given.
     """
     if not isinstance(raw, str) or raw not in zone_names():
-        message = f'"{str(raw)[:50]}" is no IANA time zone. Give a name such as "Europe/Berlin" or "UTC".'
+        given = str(raw)[:_QUOTED_CHARACTERS]
+        question = did_you_mean(given, zone_names())
+        message = f'"{given}" is no IANA time zone.{question} Give a name such as "Europe/Berlin" or "UTC".'
         raise InvalidInput(Code.UNKNOWN, message, *path)
     return ZoneInfo(raw)
 

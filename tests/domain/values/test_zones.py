@@ -100,6 +100,21 @@ def test_only_names_of_the_iana_list_are_accepted() -> None:
         assert (problem.code, problem.field) == (Code.UNKNOWN, ("timezone",)), name
 
 
+def test_refused_name_comes_with_the_zone_that_is_most_like_it() -> None:
+    for name, similar in (
+        ("Europe/Berln", "Europe/Berlin"), ("america/new_york", "America/New_York"), ("Asia/Calcuta", "Asia/Calcutta"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput) as refused:
+            parse_zone(name, "timezone")
+        assert f"Did you mean '{similar}'?" in refused.value.problems[0].message, name
+    for raw in ("Mars", "", "x" * 10_000, 7):
+        with pytest.raises(InvalidInput) as refused:
+            parse_zone(raw, "timezone")
+        [problem] = refused.value.problems
+        assert "Did you mean" not in problem.message, raw
+        assert len(problem.message) < 200, raw
+
+
 def test_stored_zone_that_no_system_has_any_more_is_utc() -> None:
     assert stored_zone("Europe/Berlin").key == "Europe/Berlin"
     assert stored_zone("Nowhere/Town").key == "UTC"
