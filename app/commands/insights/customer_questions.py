@@ -65,6 +65,9 @@ async def find_cohorts(
     """
     profile = await ctx.profile()
     cohorts = Cohorts(unit, types, currency, zone=span.zone, week_start=profile.week_start)
+    if span.from_ms is not None:
+        # Before any event is read: a span that is too long would cost up to 200,000 events, and be refused after them.
+        cohorts.periods(span.from_ms, span.to_ms, "input", "from")
     missing = await look_for_missing(ctx, span.to_ms)
     read = await ctx.workspace.moments.read_moments(span.query(types), cohorts.add, MAX_MOMENTS, spend_in=currency)
     not_new: set[str] = set()

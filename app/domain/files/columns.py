@@ -166,7 +166,7 @@ class _Guess:
         return [column for _, column in sorted(found, key=lambda each: each[0])]
 
 
-_PASS = """pass_external_id passexternalid customer_id customerid customer user_id userid user member_id memberid member
+_PASS = """pass pass_external_id passexternalid customer_id customerid customer user_id userid user member_id memberid member
     card_id card_number card loyalty_id client_id clientid client account_id account subscriber_id guest_id visitor_id
     contact_id person_id shopper_id buyer_id household_id pass_id email email_address customer_email phone phone_number"""
 _PASS_WORDS = "customer cust_ member user client card guest subscriber shopper buyer visitor household account email"

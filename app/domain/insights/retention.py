@@ -92,7 +92,7 @@ class Cohorts:
         start_ms = min(self._first_ms.values(), default=to_ms) if from_ms is None else from_ms
         if start_ms >= to_ms:
             return ()
-        periods = self._periods(start_ms, to_ms, path)
+        periods = self.periods(start_ms, to_ms, *path)
         numbers = {period.first: number for number, period in enumerate(periods)}
         members: list[list[str]] = [[] for _ in periods]
         for pass_id, first_ms in self._first_ms.items():
@@ -100,7 +100,8 @@ class Cohorts:
                 members[numbers[self._calendar.period_at(self._unit, first_ms).first]].append(pass_id)
         return tuple(self._cohort(periods[number:], pass_ids) for number, pass_ids in enumerate(members))
 
-    def _periods(self, start_ms: int, to_ms: int, path: tuple[str, ...]) -> list[Period]:
+    def periods(self, start_ms: int, to_ms: int, *path: str) -> list[Period]:
+        """Return the periods of [start_ms, to_ms). Raises InvalidInput with the code LIMIT for more than 200."""
         periods = [self._calendar.period_at(self._unit, start_ms)]
         while periods[-1].end_ms < to_ms:
             if len(periods) == MAX_PERIODS:

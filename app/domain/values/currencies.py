@@ -12,7 +12,13 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 def parse_currency(raw: object, *path: str) -> str:
     """Return the code unchanged: three capital letters of ISO 4217. Raises InvalidInput: UNKNOWN."""
     if not isinstance(raw, str) or not _CURRENCY.fullmatch(raw) or raw not in CURRENCIES:
-        raise InvalidInput(Code.UNKNOWN, 'No such currency; use a code of ISO 4217, for example "EUR".', *path)
+        name = str(raw)[:20]
+        # Nothing costlier than this: a batch of events may have 1,000 wrong codes.
+        capital = name.strip().upper()
+        advice = (
+            f"Did you mean '{capital}'?" if capital in CURRENCIES else 'Give a code of ISO 4217, for example "EUR".'
+        )
+        raise InvalidInput(Code.UNKNOWN, f'"{name}" is no currency. {advice}', *path)
     return raw
 
 

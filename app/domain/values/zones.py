@@ -100,10 +100,20 @@ def parse_zone(raw: object, *path: str) -> ZoneInfo:
     """
     if not isinstance(raw, str) or raw not in zone_names():
         given = str(raw)[:_QUOTED_CHARACTERS]
-        question = did_you_mean(given, zone_names())
+        question = _did_you_mean_zone(given)
         message = f'"{given}" is no IANA time zone.{question} Give a name such as "Europe/Berlin" or "UTC".'
         raise InvalidInput(Code.UNKNOWN, message, *path)
     return ZoneInfo(raw)
+
+
+def _did_you_mean_zone(name: str) -> str:
+    """Return the question that suggests a zone, with a blank before it; nothing if no zone is like the name.
+
+    A name may lack its area, or have blanks: "new york" suggests America/New_York.
+    """
+    wanted = name.strip().replace(" ", "_").casefold()
+    of_places = sorted(each for each in zone_names() if each.casefold().rpartition("/")[2] == wanted)
+    return f" Did you mean '{of_places[0]}'?" if of_places else did_you_mean(name, zone_names())
 
 
 def stored_zone(name: str) -> ZoneInfo:

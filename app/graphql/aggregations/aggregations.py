@@ -88,10 +88,7 @@ class AggregateResult:
 
         `first` and `after` default to those of the input.
         """
-        if last is None and before is None:
-            first = self.question.first if first is None else first
-            after = self.question.after if after is None else after
-        span = listing.span(first, after, last, before)
+        span = listing.span_or_default(self.question, first, after, last=last, before=before)
         groups = await self.question.compute_groups(info.context) if self.question.aggregation.has_groups else []
         page = listing.paged(list(enumerate(groups)), span)
         earlier = await self.question.earlier_values(info.context) if is_selected(info, "nodes.comparison") else {}

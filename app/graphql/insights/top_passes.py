@@ -114,8 +114,7 @@ class TopPasses:
 
         At most 10,000 passes can be paged through. The pages after the first one show the same order for a minute.
         """
-        first, after = self.input.first if first is None else first, self.input.after if after is None else after
-        span = listing.span(first, after, None, None)
+        span = listing.span_or_default(self.input, first, after)
         items, has_more = await read_ranking(info.context.commands, self.question, span.limit, _parse_key(span.after))
         page = Page(items, has_more)
         nodes = [TopPass(rank=each.rank, value=each.value, pass_id=each.pass_id) for each in items]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import strawberry
 
@@ -85,6 +85,18 @@ class Connection(Generic[NodeT]):
         return await self.count()
 
 
+class PageDefaults(Protocol):
+    """Input of a question that has paging arguments of its own."""
+
+    @property
+    def first(self) -> int | None:
+        """Number of items of a page."""
+
+    @property
+    def after(self) -> str | None:
+        """Cursor of the item before the page."""
+
+
 class Pagination(Generic[ItemT]):
     """Paging of one kind of list: the name and the key of its cursors."""
 
@@ -98,15 +110,48 @@ class Pagination(Generic[ItemT]):
 
         Raises InvalidInput for a number outside 0 to 250, for `first` with `last`, and for a cursor of another list.
         """
+        return self._span(first, after, last, before, under={})
+
+    def span_or_default(
+        self,
+        defaults: PageDefaults,
+        first: int | None,
+        after: str | None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> PageRequest:
+        """Return the part of the list as `span` does. `first` and `after` of an input stand for missing arguments.
+
+        They do not if `last` or `before` is given. The path of a wrong value from the input begins with "input".
+        """
+        under: dict[str, tuple[str, ...]] = {}
+        if last is None and before is None:
+            if first is None:
+                first, under["first"] = defaults.first, ("input",)
+            if after is None:
+                after, under["after"] = defaults.after, ("input",)
+        return self._span(first, after, last, before, under=under)
+
+    def _span(
+        self,
+        first: int | None,
+        after: str | None,
+        last: int | None,
+        before: str | None,
+        *,
+        under: Mapping[str, tuple[str, ...]],
+    ) -> PageRequest:
         if first is not None and last is not None:
             raise InvalidInput(Code.INVALID, "Give `first` or `last`, not both.", "last")
         for name, value in (("first", first), ("last", last)):
             if value is not None and not 0 <= value <= MAX_PAGE_SIZE:
-                raise InvalidInput(Code.OUT_OF_RANGE, f"`{name}` must be between 0 and {MAX_PAGE_SIZE}.", name)
+                message = f"`{name}` must be between 0 and {MAX_PAGE_SIZE}."
+                raise InvalidInput(Code.OUT_OF_RANGE, message, *under.get(name, ()), name)
         size = first if first is not None else last
+        path = (*under.get("after", ()), "after")
         return PageRequest(
             limit=DEFAULT_PAGE_SIZE if size is None else size,
-            after=None if after is None else decode_cursor(after, self._kind, self._shape, "after"),
+            after=None if after is None else decode_cursor(after, self._kind, self._shape, *path),
             before=None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
             backward=last is not None,
         )

@@ -65,6 +65,11 @@ def guess(header: str, *rows: str) -> dict[str, str | None]:
             {"passExternalId": "person_nr", "occurredAt": "booked", "externalId": "order_id", "type": "=visit"},
         ),
         (
+            "pass,type,occurred at,amount",
+            ["ann,purchase,2026-03-04,5", "bob,visit,2026-03-05,"],
+            {"passExternalId": "pass", "type": "type", "occurredAt": "occurred at", "amount": "amount"},
+        ),
+        (
             "customer,Points,Points Expire At",
             ["ann,5,2027-01-31", "ann,-5,"],
             {"passExternalId": "customer", "points": "Points", "pointsExpireAt": "Points Expire At", "type": "=visit"},

@@ -52,7 +52,8 @@ def test_more_periods_than_an_answer_has_are_refused() -> None:
         cohorts = Cohorts(unit, (), "EUR", zone=ZoneInfo("UTC"), week_start=0)
         assert cohorts.answer(None, START_MS) == ()
         with pytest.raises(InvalidInput) as refused:
-            cohorts.answer(START_MS - 7_000 * DAY_MS, START_MS, "input", "from")
+            # Before any moment is added, so that a query can ask it before it reads events.
+            cohorts.periods(START_MS - 7_000 * DAY_MS, START_MS, "input", "from")
         [problem] = refused.value.problems
         assert problem.code is Code.LIMIT
         assert problem.message.endswith(f"periods. {advice}")

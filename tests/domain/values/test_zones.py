@@ -103,6 +103,7 @@ def test_only_names_of_the_iana_list_are_accepted() -> None:
 def test_refused_name_comes_with_the_zone_that_is_most_like_it() -> None:
     for name, similar in (
         ("Europe/Berln", "Europe/Berlin"), ("america/new_york", "America/New_York"), ("Asia/Calcuta", "Asia/Calcutta"),
+        ("new york", "America/New_York"), ("Berlin", "Europe/Berlin"),
     ):  # fmt: skip
         with pytest.raises(InvalidInput) as refused:
             parse_zone(name, "timezone")

@@ -82,3 +82,15 @@ def test_cut_of_size_zero_is_empty_in_both_directions() -> None:
         assert (page.items, page.has_more) == ([], True)
         assert cut_page([1, 2, 3], lambda item: (item,), True, PageRequest(9, backward=backward)).items == [1, 2, 3]
     assert cut_page([1, 2, 3], lambda item: (item,), False, PageRequest(2, backward=True)).items == [2, 1]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("first", 251), ("after", "no cursor")])
+async def test_paging_argument_of_an_input_is_refused_with_its_path_there(api: Api, name: str, wrong: object) -> None:
+    top = "query ($i: TopPassesInput!) { topPasses(input: $i) { passes { nodes { rank } } } }"
+    groups = "query ($i: AggregateInput!) { aggregateEvents(input: $i) { groups { nodes { count } } } }"
+    for query, asked in (
+        (top, {"by": "COUNT", "month": "2026-01"}),
+        (groups, {"function": "COUNT", "groupBy": ["TYPE"]}),
+    ):
+        error = await api.fetch_error(query, i={**asked, name: wrong})
+        assert error["extensions"]["problems"][0]["field"] == ["input", name]
