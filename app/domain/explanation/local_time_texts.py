@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
+from app.domain.errors import InvalidInput
 from app.domain.segments.moments import AnniversaryCriterion, RelativeCriterion
 from app.domain.state.calendars import LocalPeriods
 from app.domain.values.conditions import Operator
+from app.domain.values.instants import from_ms, parse_instant, to_ms
 from app.domain.values.periods import PeriodUnit
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+
+def instant_text(at_ms: int, zone: ZoneInfo) -> str:
+    """Return an instant in local time: "3 March 2026 at 14:05 (Europe/Berlin)"."""
+    at = from_ms(at_ms).astimezone(zone)
+    return f"{at.day} {MONTHS[at.month - 1]} {at.year} at {at:%H:%M} ({zone.key})"
+
+
+def instant_of(text: str) -> int | None:
+    """Return the instant that a text is, in ms; None for other texts, such as dates."""
+    try:
+        return to_ms(parse_instant(text))
+    except InvalidInput:
+        return None
 
 
 def window_text(periods: LocalPeriods) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from typing import assert_never
 from zoneinfo import ZoneInfo
@@ -19,27 +18,23 @@ from app.domain.segments.criteria import (
     SegmentCriterion,
 )
 from app.domain.segments.moments import AnniversaryCriterion, RelativeCriterion
-from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.segments.pass_criteria import Kind, PassCriterion
 from app.domain.segments.sequences import SequenceCriterion
 from app.domain.state.distinct import MAX_DISTINCT, MAX_LISTED_VALUES
-from app.domain.state.measures import EARNED, SPENT, EventFilter
+from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import canonical
-from app.domain.values.instants import from_ms
 from app.domain.values.windows import within_dict
 
 from .explaining import Explanation
-from .local_time_texts import moment_text, streak_text, window_text
+from .field_texts import field_text
+from .local_time_texts import instant_of, instant_text, moment_text, streak_text, window_text
 from .trees import Part, deciding_leaves
 
 MAX_REASONS = 3
 """Reasons that a sentence gives. It counts the others."""
 MAX_SHOWN = 60
 """Characters of a value that a sentence shows."""
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
 ASKED: Mapping[Operator, str] = {
     Operator.EQ: "exactly {}",
     Operator.NE: "anything but {}",
@@ -53,7 +48,13 @@ ASKED: Mapping[Operator, str] = {
     Operator.EXISTS: "any value",
     Operator.NOT_EXISTS: "no value",
 }
-
+ASKED_OF_INSTANTS: Mapping[Operator, str] = {
+    Operator.GT: "an instant after {}",
+    Operator.GTE: "an instant from {} on",
+    Operator.LT: "an instant before {}",
+    Operator.LTE: "an instant up to {}",
+}
+"""What replaces the words for numbers where instants are compared."""
 WHICH: Mapping[Metric, str] = {Metric.AVG: "average", Metric.MIN: "smallest", Metric.MAX: "greatest"}
 OPPOSITES: Mapping[Operator, Operator] = {
     **POSITIVE,
@@ -77,7 +78,7 @@ def sentence_of(explanation: Explanation, segment_name: str | None, names: Mappi
         head = f"{who} is {'' if explanation.is_member else 'not '}in the segment {segment_name}"
         changes = "leaves the segment" if explanation.is_member else "enters the segment"
     if explanation.since_ms is not None:
-        head += f" since {_instant_text(explanation.since_ms, zone)}"
+        head += f" since {instant_text(explanation.since_ms, zone)}"
     return f"{head}, because {_reasons(explanation, zone, names)}{_outlook_text(explanation, changes, zone)}."
 
 
@@ -95,9 +96,9 @@ def _reasons(explanation: Explanation, zone: ZoneInfo, names: Mapping[str, str])
 def _outlook_text(explanation: Explanation, changes: str, zone: ZoneInfo) -> str:
     outlook = explanation.outlook
     if outlook.until_ms is not None:
-        return f", and it {changes} on {_instant_text(outlook.until_ms, zone)} if nothing happens"
+        return f", and it {changes} on {instant_text(outlook.until_ms, zone)} if nothing happens"
     assert outlook.stable_until_ms is not None
-    return f", and that stays so until at least {_instant_text(outlook.stable_until_ms, zone)} if nothing happens"
+    return f", and that stays so until at least {instant_text(outlook.stable_until_ms, zone)} if nothing happens"
 
 
 def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated: bool) -> str:
@@ -111,13 +112,14 @@ def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated:
             wanted = "not all of them" if negated else "all of them"
             return f"it took {part.measured} of {len(leaf.steps)} steps: {_steps_text(leaf)} (it takes {wanted})"
         case PassCriterion():
-            value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
-            return f"its {leaf.field} {value} (it takes {_asked(leaf.operator, leaf.value, negated=negated)})"
+            # Texts that people wrote are shown as they are, also if they are instants.
+            at = zone if leaf.kind is Kind.INSTANT else None
+            asked = _asked(leaf.operator, leaf.value, negated=negated, zone=at)
+            return f"{_measured_text(leaf.field, part.measured, at)} (it takes {asked})"
         case RelativeCriterion() | AnniversaryCriterion():
-            value = "has no value" if part.measured is None else f"is {_value_text(part.measured)}"
             asked = moment_text(leaf)
             article = "no" if negated else "an" if asked.startswith("instant") else "a"
-            return f"its {leaf.field} {value} (it takes {article} {asked})"
+            return f"{_measured_text(leaf.field, part.measured, zone)} (it takes {article} {asked})"
         case SegmentCriterion():
             name = names.get(leaf.segment_id, leaf.segment_id)
             return f"it is {'' if part.measured else 'not '}in the segment {name}"
@@ -126,6 +128,11 @@ def _leaf_text(part: Part, zone: ZoneInfo, names: Mapping[str, str], *, negated:
         case All() | AnyOf() | Not():
             raise TypeError(leaf)
     assert_never(leaf)
+
+
+def _measured_text(field: str, value: object, zone: ZoneInfo | None) -> str:
+    """Return what a field of the pass is. With a zone, an instant is written in the local time there."""
+    return f"its {field_text(field)} {'has no value' if value is None else f'is {_value_text(value, zone)}'}"
 
 
 def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
@@ -138,17 +145,18 @@ def _event_text(leaf: EventCriterion, part: Part, zone: ZoneInfo) -> str:
         case Metric.SUM:
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
             comes = "comes" if leaf.summed_field == "amount" else "come"
-            return f"the {_field_text(leaf)} of its {events}{where} {comes} to {_value_text(part.measured)}{unit}"
+            total = f"{_value_text(part.measured)}{unit}"
+            return f"the {field_text(leaf.summed_field)} of its {events}{where} {comes} to {total}"
         case Metric.AVG | Metric.MIN | Metric.MAX:
-            field = f"{WHICH[leaf.metric]} {_field_text(leaf)}"
+            field = f"{WHICH[leaf.metric]} {field_text(leaf.summed_field)}"
             if part.measured is None:
-                return f"none of its {events}{where} has a value of the {_field_text(leaf)}"
+                return f"none of its {events}{where} has a value of the {field_text(leaf.summed_field)}"
             unit = "" if leaf.filter.currency is None else f" {leaf.filter.currency}"
             return f"the {field} of its {events}{where} is {_value_text(part.measured)}{unit}"
         case Metric.COUNT_DISTINCT:
             counted = f"more than {MAX_DISTINCT}" if part.measured == MAX_LISTED_VALUES else _value_text(part.measured)
             values = "value" if part.measured == 1 else "values"
-            return f"its {events}{where} have {counted} different {values} of the {_field_text(leaf)}"
+            return f"its {events}{where} have {counted} different {values} of the {field_text(leaf.summed_field)}"
         case Metric.DAYS_SINCE_LAST | Metric.DAYS_SINCE_FIRST:
             if part.measured is None:
                 return f"it has no {events}"
@@ -185,19 +193,13 @@ def _window_text(leaf: EventCriterion, zone: ZoneInfo) -> str:
     if leaf.periods is not None:
         return window_text(leaf.periods)
     start_ms, end_ms = leaf.filter.from_ms, leaf.filter.to_ms
-    text = "" if start_ms is None else f" from {_instant_text(start_ms, zone)}"
-    return text if end_ms is None else f"{text} before {_instant_text(end_ms, zone)}"
+    text = "" if start_ms is None else f" from {instant_text(start_ms, zone)}"
+    return text if end_ms is None else f"{text} before {instant_text(end_ms, zone)}"
 
 
 def _rolling_text(within_ms: int) -> str:
     [(unit, number)] = within_dict(within_ms).items()
     return f" in the last {f'{number} {unit}' if number != 1 else unit.removesuffix('s')}"
-
-
-def _field_text(leaf: EventCriterion) -> str:
-    """Return the name of the field that a criterion measures, in words where it is no path."""
-    words = {EARNED: "earned points", SPENT: "spent points"}
-    return words.get(leaf.summed_field, leaf.summed_field)
 
 
 def _days_text(days: object) -> str:
@@ -209,28 +211,29 @@ def _unit(leaf: EventCriterion) -> str:
     return " days" if leaf.metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST) else ""
 
 
-def _asked(operator: Operator, value: object, *, negated: bool) -> str:
+def _asked(operator: Operator, value: object, *, negated: bool, zone: ZoneInfo | None = None) -> str:
     if negated and operator is Operator.CONTAINS:
         return f"no text that contains {_value_text(value)}"
     operator = OPPOSITES[operator] if negated else operator
     if operator in VALUELESS:
         return ASKED[operator]
-    text = _listed(list(map(_value_text, value))) if isinstance(value, tuple) else _value_text(value)
-    return ASKED[operator].format(text)
+    values = [_value_text(each, zone) for each in (value if isinstance(value, tuple) else (value,))]
+    words = ASKED if zone is None else {**ASKED, **ASKED_OF_INSTANTS}
+    return words[operator].format(_listed(values))
 
 
-def _value_text(value: object) -> str:
+def _value_text(value: object, zone: ZoneInfo | None = None) -> str:
+    """Return a value, cut to 60 characters. With a zone, an instant is written in the local time there."""
+    if zone is not None and isinstance(value, str) and (at_ms := instant_of(value)) is not None:
+        return instant_text(at_ms, zone)
     text = canonical(value) if isinstance(value, Decimal) else str(value)
     text = text.lower() if isinstance(value, bool) else text
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _listed(values: list[str] | tuple[str, ...]) -> str:
+    """Return the first values as a list in words: "a", "a or b", "a, b, c or 2 others"."""
     shown = [_value_text(each) for each in values[:MAX_REASONS]]
-    left = len(values) - len(shown)
-    return " or ".join([*shown, f"{left} other{'' if left == 1 else 's'}"] if left else shown)
-
-
-def _instant_text(at_ms: int, zone: ZoneInfo) -> str:
-    at: datetime = from_ms(at_ms).astimezone(zone)
-    return f"{at.day} {MONTHS[at.month - 1]} {at.year} at {at:%H:%M} ({zone.key})"
+    if left := len(values) - len(shown):
+        shown.append(f"{left} other{'' if left == 1 else 's'}")
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -88,7 +88,7 @@ async def test_criteria_of_no_segment_are_explained_as_if_they_were_one(api: Api
     assert found["until"] == "2026-01-03T00:00:00.000Z"
     assert found["text"] == (
         "Pass ann meets the criteria, because it has 1 purchase event that meets its conditions in the last 2 days "
-        "(it takes at least 1) and its holder.name has no value (it takes no value), and it stops meeting "
+        "(it takes at least 1) and its name has no value (it takes no value), and it stops meeting "
         "them on 3 January 2026 at 05:30 (Asia/Kolkata) if nothing happens."
     )
     refused = await api.execute(QUERY, **{"pass": "ann", "criteria": {"event": {"value": 0}}})
