@@ -200,15 +200,15 @@ class Engine:
             except RecursionError as error:
                 raise refuse_with(error) from None
             except TimeoutError:
-                raise self._end_error(usage) from None
+                raise self._end_error(prepared, usage) from None
             if usage.error is not None:
                 raise refuse_with(usage.error)
         # This document has no @defer, so there is exactly one result.
         return {**render_body(cast(ExecutionResult, result)), **self._extensions(prepared, context)}
 
-    def _end_error(self, usage: StoreUsage) -> RequestRefused:
+    def _end_error(self, prepared: Prepared, usage: StoreUsage) -> RequestRefused:
         """Return the error of an operation that was ended: by a limit of its usage, or by its time limit."""
-        return self._timeout_error() if usage.error is None else refuse_with(usage.error)
+        return self._timeout_error(prepared.kind) if usage.error is None else refuse_with(usage.error)
 
     def _execute(
         self, prepared: Prepared, document: DocumentNode, context: OperationContext
@@ -226,11 +226,11 @@ class Engine:
             hide_suggestions=not self._limits.introspection,
         )
 
-    def _timeout_error(self) -> RequestRefused:
-        message = (
-            f"The operation took longer than {self._limits.timeout_seconds:g} s. Retry it with the same external ids "
-            "or idempotency key, or ask for less at once."
-        )
+    def _timeout_error(self, kind: OperationType) -> RequestRefused:
+        to_write = "Retry it with the same external ids or idempotency key, or send less at once."
+        to_read = "Ask for a shorter time or for fewer items at once, or ask again later."
+        advice = to_write if kind is OperationType.MUTATION else to_read
+        message = f"The operation took longer than {self._limits.timeout_seconds:g} s. {advice}"
         return refuse(ErrorCode.OPERATION_TIMEOUT, message)
 
     def _extensions(self, prepared: Prepared, context: OperationContext) -> Body:
@@ -271,7 +271,7 @@ class Engine:
             except RecursionError as error:
                 raise refuse_with(error) from None
             except TimeoutError:
-                raise self._end_error(usage) from None
+                raise self._end_error(prepared, usage) from None
 
     async def stream(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """Run any operation and yield its responses. A query or mutation has one response.
