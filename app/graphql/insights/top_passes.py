@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Annotated
 
 import strawberry
@@ -83,7 +84,10 @@ def _key(item: RankedPass) -> tuple[int, str, str]:
     return item.rank, item.pass_id, str(item.value)
 
 
-listing: Pagination[RankedPass] = Pagination("top", (int, str, str), _key)
+def _listing_of(question: RankingQuestion) -> Pagination[RankedPass]:
+    """Return the paging of one question. It refuses cursors of others, whose ranks mean nothing here."""
+    own = blake2b(repr(question.key).encode(), digest_size=6).hexdigest()
+    return Pagination(f"top {own}", (int, str, str), _key)
 
 
 @strawberry.type
@@ -114,19 +118,22 @@ class TopPasses:
 
         At most 10,000 passes can be paged through. The pages after the first one show the same order for a minute.
         """
+        listing = _listing_of(self.question)
         span = listing.span_or_default(self.input, first, after)
-        items, has_more = await read_ranking(info.context.commands, self.question, span.limit, _parse_key(span.after))
+        field = ("input", "after") if after is None else ("after",)
+        position = _parse_key(span.after, *field)
+        items, has_more = await read_ranking(info.context.commands, self.question, span.limit, position)
         page = Page(items, has_more)
         nodes = [TopPass(rank=each.rank, value=each.value, pass_id=each.pass_id) for each in items]
         return TopPassPage(nodes=nodes, page_info=listing.info(page, span))
 
 
-def _parse_key(key: tuple[object, ...] | None) -> RankedPass | None:
+def _parse_key(key: tuple[object, ...] | None, *field: str) -> RankedPass | None:
     if key is None:
         return None
     rank, pass_id, value = key
     assert isinstance(rank, int)
-    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), number_of_key(value, "after"))
+    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), number_of_key(value, *field))
 
 
 async def top_passes(

@@ -194,9 +194,9 @@ class Pagination(Generic[ItemT]):
         return span.cut(part)
 
 
-def number_of_key(part: object, field: str) -> Decimal:
+def number_of_key(part: object, *field: str) -> Decimal:
     """Return the number that a cursor holds as a text. Raises InvalidInput for a text that no cursor of the list holds."""
     number = read_number(part)
     if number is None or len(number.as_tuple().digits) > MAX_DIGITS:
-        raise InvalidInput(Code.INVALID, "This is not a cursor of this list; send a cursor that it returned.", field)
+        raise InvalidInput(Code.INVALID, "This is not a cursor of this list; send a cursor that it returned.", *field)
     return number

@@ -73,6 +73,15 @@ async def test_input_that_has_no_answer_is_refused_with_advice(shop: Api) -> Non
         assert advice in str(error), error
 
 
+async def test_cursor_of_another_question_is_refused_with_its_path(shop: Api) -> None:
+    page = (await shop.fetch_data(TOP, input={"by": "COUNT", "month": "2025-12", "first": 1}))["topPasses"]["passes"]
+    after = page["pageInfo"]["endCursor"]
+    for fields in ({"by": "COUNT", "month": "2025-11"}, {"by": "SPEND", "month": "2025-12"}):
+        error = await shop.fetch_error(TOP, input={**fields, "after": after})
+        [problem] = error["extensions"]["problems"]
+        assert (problem["code"], problem["field"]) == ("INVALID", ["input", "after"])
+
+
 @pytest.mark.parametrize("period", [{"month": "2025-10"}, {"period": {"rolling": {"days": 300}}}])
 async def test_paging_through_many_customers_costs_one_order(api: Api, period: dict[str, object]) -> None:
     events = [sale(f"n{n}", str(n + 1), "2025-10-03") for n in range(60)]
