@@ -18,7 +18,7 @@ def check_includes_members(version: RuleVersion) -> None:
         message = "Only a rule on segmentEntered has members to include; leave it out."
         refuse_if([Problem(Code.UNSUPPORTED, message, ("includeMembers",))])
     if version.status is not RuleStatus.ACTIVE:
-        message = "A paused rule is asked about nobody; create it ACTIVE, or leave includeMembers out."
+        message = "Punchcard asks a paused rule about no pass; create it ACTIVE, or leave includeMembers out."
         refuse_if([Problem(Code.UNSUPPORTED, message, ("includeMembers",))])
 
 

@@ -65,7 +65,7 @@ def _iter_reasons(
     if terms.per_pass is not None and (reason := _find_excess(terms, terms.per_pass, redeemer, quantity)) is not None:
         yield reason
     if cost > 0 and context.points < cost:
-        message = f"The card has {canonical(context.points)} points; {canonical(cost)} are needed."
+        message = f"The pass has {canonical(context.points)} points; {canonical(cost)} are needed."
         yield Reason(INSUFFICIENT_POINTS, message)
     if is_sold_out:
         yield Reason(SOLD_OUT, "The reward is sold out.")

@@ -52,7 +52,7 @@ async def test_redemption_spends_points_once_they_suffice(business: Business) ->
     assert failed.status is FAILED
     assert [failed.points_spent, failed.balance_after] == [0, 50]
     assert codes(failed) == ["INSUFFICIENT_POINTS"]
-    assert failed.reasons[0].message == "The card has 50 points; 100 are needed."
+    assert failed.reasons[0].message == "The pass has 50 points; 100 are needed."
     card = await business.read_pass()
     assert [card.points, card.redeemed[found.reward_id].total] == [50, 1]
 

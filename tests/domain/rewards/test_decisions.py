@@ -66,7 +66,7 @@ def test_reward_costs_points_for_each_unit() -> None:
     assert codes(reward(pointsCost=50), redeemer(100), 2) == []
     assert codes(reward(pointsCost=50), redeemer(99), 2) == ["INSUFFICIENT_POINTS"]
     [reason] = why_not(reward(pointsCost="50.5"), redeemer(7), 1, cost=Decimal("50.5"))
-    assert reason.message == "The card has 7 points; 50.5 are needed."
+    assert reason.message == "The pass has 7 points; 50.5 are needed."
 
 
 def test_segment_may_be_required_or_excluded() -> None:

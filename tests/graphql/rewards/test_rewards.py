@@ -140,7 +140,7 @@ async def test_redemption_waits_for_its_outcome(api: Api) -> None:
     assert done["receipt"]["token"]
     failed = (await redeem(api))["redemption"]
     assert (failed["status"], failed["code"], failed["pointsSpent"]) == ("FAILED", None, "0")
-    assert failed["reasons"] == [{"code": "INSUFFICIENT_POINTS", "message": "The card has 50 points; 100 are needed."}]
+    assert failed["reasons"] == [{"code": "INSUFFICIENT_POINTS", "message": "The pass has 50 points; 100 are needed."}]
     listed = (await api.fetch_data(LIST))["pass"]
     assert listed["redemptions"]["totalCount"] == 2
     assert {each["status"] for each in listed["redemptions"]["nodes"]} == {"SUCCEEDED", "FAILED"}
