@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -248,13 +249,12 @@ async def _report_explaining(report: Report, settings: Settings, times: int) -> 
         async with _start_api(report.processes, settings, stock) as client:
             side = await measure_explaining(stock, client, times)
             report.add_latency(side.name, side, (20, 50), percent=95, unit="answers")
-            other = await Client.connect(settings.host, settings.port, stock.secret)
-            for side, beside in await measure_previews(client, other, report.processes, 5):
+            connect = partial(Client.connect, settings.host, settings.port, stock.secret)
+            for side, beside in await measure_previews(client, connect, report.processes, 5):
                 target_ms = 1_000 * PREVIEW_SECONDS[side.name] * passes / PREVIEWED_PASSES
                 title = f"segmentPreview of {passes:,} passes: {side.name}"
                 report.add_latency(title, side, (target_ms, target_ms), percent=95, unit="answers")
                 report.add_latency(f"{beside.name} during it", beside, (10, 100), percent=95, unit="answers")
-            await other.aclose()
 
 
 async def _report_webhooks(report: Report, settings: Settings, rounds: int) -> None:

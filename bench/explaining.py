@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from .http import Client
@@ -40,13 +40,18 @@ async def measure_explaining(stock: Stock, client: Client, times: int) -> Side:
     return await _measure(Side("explainMembership"), client, EXPLAIN, draw, times)
 
 
-async def measure_previews(client: Client, other: Client, processes: Processes, times: int) -> list[tuple[Side, Side]]:
+async def measure_previews(
+    client: Client, connect: Callable[[], Awaitable[Client]], processes: Processes, times: int
+) -> list[tuple[Side, Side]]:
     """Measure previews of all passes, of each kind of criteria, and the small query of another client during them."""
     sides = []
     for title, criteria in PREVIEWS.items():
         side, beside = Side(title), Side("a small query of another client")
-        body, small = client.body(PREVIEW, {"input": {"criteria": criteria}}), other.body(OTHER, {})
+        body = client.body(PREVIEW, {"input": {"criteria": criteria}})
         await client.ask(body)
+        # The API closes a connection that is idle during the first preview.
+        other = await connect()
+        small = other.body(OTHER, {})
         for _ in range(times):
             preview = asyncio.ensure_future(timed(side, processes, partial(client.ask, body)))
             while not preview.done():
@@ -55,6 +60,7 @@ async def measure_previews(client: Client, other: Client, processes: Processes, 
                 beside.seconds.append(time.perf_counter() - started)
                 await asyncio.sleep(0.05)
             await preview
+        await other.aclose()
         sides.append((side, beside))
     return sides
 

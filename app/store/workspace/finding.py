@@ -30,7 +30,7 @@ from app.store.mongo.time_ranges import MAX_EXAMINED, RangeScan, ScanPosition
 from app.store.mongo.usage import charge
 
 from .name_ranges import read_by_name
-from .pass_filters import NO_PART, POINTS, TOKENS, conditions_of, indexed_parts
+from .pass_filters import NO_PART, POINTS, SEGMENT, TOKENS, conditions_of, indexed_parts
 from .pass_orders import INSTANTS, ORDERED, key_from_stored, keyset_filters, order_of, sort_of, to_stored
 from .passes import CREATED, LIST_PROJECTION
 
@@ -158,7 +158,10 @@ class FindQueries(WorkspaceQueries):
         if small.size > MAX_COUNTED_PASSES:
             raise _too_many(f"Counting these would examine more than {MAX_COUNTED_PASSES:,} passes", query)
         await charge(small.size)
-        counted = [[*self._set_stages(query, small, number), {"$count": "n"}] for number in range(len(small.parts))]
+        counted = list[list[Doc]]()
+        for number, part in enumerate(small.parts):
+            head, *rest = self._set_stages(query, small, number)
+            counted.append([head, *_index_order(part), *rest, {"$count": "n"}])
         answers = await asyncio.gather(*(self._collection.aggregate(stages).to_list(None) for stages in counted))
         return sum(int(docs[0]["n"]) for docs in answers if docs)
 
@@ -225,13 +228,16 @@ class FindQueries(WorkspaceQueries):
     ) -> Page[Pass] | None:
         """Return a page of the passes of some parts, by their names or points; None if they are too many.
 
-        It reads the keys of all these passes and sorts them. To sort passes, the embedded servers decode them whole: that
-        takes them three times as long.
+        It reads the keys of all these passes. To sort passes in an aggregation, the embedded servers take twice as long. To
+        return them without an order, they take ten times as long.
         """
         first = ORDERED[order.field][0]
         most = self.max_examined + 1
         reads = [
-            self._collection.find(self._in_workspace(**part), {first: 1}, batch_size=most + 1).limit(most).to_list(None)
+            self._collection.find(self._in_workspace(**part), {first: 1}, batch_size=most + 1)
+            .sort([(first, 1), ("_id", 1)])
+            .limit(most)
+            .to_list(None)
             for part in parts
         ]
         found = {doc["_id"]: doc[first] for docs in await asyncio.gather(*reads) for doc in docs if first in doc}
@@ -286,13 +292,24 @@ class FindQueries(WorkspaceQueries):
         return best
 
     async def _count_set(self, most: int, part: Doc) -> int:
-        stages: list[Doc] = [{"$match": self._in_workspace(**part)}, {"$limit": most}, {"$count": "n"}]
+        stages = [{"$match": self._in_workspace(**part)}, *_index_order(part), {"$limit": most}, {"$count": "n"}]
         docs = await self._collection.aggregate(stages).to_list(None)
         return int(docs[0]["n"]) if docs else 0
 
     def _where(self, query: PassQuery, part: Mapping[str, object] = NO_PART) -> Doc:
         """Return the filter of the passes that match. Among passes that meet the part, the rest of it is enough."""
         return self._in_workspace(**conditions_of(query, part))
+
+
+def _index_order(part: Doc) -> list[Doc]:
+    """Return the stage that sorts passes as the index of a part has them. MongoDB need not sort them then.
+
+    Without an order, the embedded server looks for the one in which MongoDB would return the documents: that takes three
+    times as long as counting them.
+    """
+    if TOKENS in part:
+        return [{"$sort": {"created_at": 1, "_id": 1}}]
+    return [{"$sort": {"_id": 1}}] if isinstance(part.get(SEGMENT), str) else []
 
 
 def _page_of(docs: Sequence[Doc], span: PageRequest) -> Page[Pass]:

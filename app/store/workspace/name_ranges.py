@@ -53,7 +53,10 @@ async def read_by_name(
         indexed = {"workspace": where["workspace"], NAME: _range(edge, end, where[NAME], forward=forward)}
         count = await _count(collection, indexed, most - examined + 1)
         if count > most - examined:
-            return None
+            size = min(size, len(ends) + 1) // 2
+            if not size:
+                return None
+            continue
         if is_filtered:
             await charge(count)
         examined += count
@@ -102,5 +105,7 @@ def _range(edge: str | None, end: str | None, every: Doc, *, forward: bool) -> D
 
 
 async def _count(collection: Collection, indexed: Doc, most: int) -> int:
-    docs = await collection.aggregate([{"$match": indexed}, {"$limit": most}, {"$count": "n"}]).to_list(None)
+    # In the order of the index, the embedded servers count faster than without one.
+    stages: list[Doc] = [{"$match": indexed}, {"$sort": {NAME: 1, "_id": 1}}, {"$limit": most}, {"$count": "n"}]
+    docs = await collection.aggregate(stages).to_list(None)
     return int(docs[0]["n"]) if docs else 0
