@@ -21,7 +21,7 @@ import httpx
 
 from app.domain.values.cursors import parse_feed_cursor
 
-from .load import MERGING, PASSES, Load
+from .load import EVERY_TYPE, MERGING, PASSES, Load
 
 SINGLE = """mutation Single($input: RecordEventInput!) {
   recordEvent(input: $input) { status event { id } userErrors { code message } }
@@ -133,7 +133,7 @@ class OtherChannels:
         load, seen, cursor = self.load, 0, None
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(1, 4))
-            export = {"after": cursor, "filter": {"includeSilent": True}}
+            export = {"after": cursor, "filter": {"types": EVERY_TYPE, "includeSilent": True}}
             answer = (await load.execute(EXPORT, {"input": export}))["exportActivities"]
             if answer["job"] is None:
                 continue

@@ -15,10 +15,10 @@ from websockets.typing import Subprotocol
 
 from app.domain.values.cursors import activity_cursor
 
-from .load import Load
+from .load import EVERY_TYPE, Load
 
-STREAM = """subscription Stream($after: String) {
-  activity(after: $after, filter: { includeSilent: true, includeHistorical: true }) {
+STREAM = """subscription Stream($after: String, $types: [String!]!) {
+  activity(after: $after, filter: { types: $types, includeSilent: true, includeHistorical: true }) {
     __typename
     ... on ActivityEdge { cursor node { sequence } }
     ... on Heartbeat { cursor }
@@ -78,7 +78,7 @@ class Follower:
 
     @property
     def _request(self) -> dict[str, Any]:
-        return {"query": STREAM, "variables": {"after": self.cursor}}
+        return {"query": STREAM, "variables": {"after": self.cursor, "types": EVERY_TYPE}}
 
     async def _read_ws(self) -> AsyncIterator[dict[str, Any]]:
         address = self.load.random.choice(self.load.addresses).replace("http", "ws", 1)
