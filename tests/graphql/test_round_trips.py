@@ -62,12 +62,12 @@ LISTS = {
     "inboundDeliveries": "inboundDeliveries(hookId: $hook, first: $n) { totalCount nodes { status hook { id name } } }",
 }
 """Each list of the query root, with each relation of its items that is not a list of its own."""
-EXTRA_READS = {"events": 3, "passes": 3, "segments": 2}
+EXTRA_READS = {"events": 3, "passes": 6, "segments": 2}
 """Further reads that a list may need.
 
-Events read more ranges of time to find the end (`store/mongo/time_ranges.py`). `memberCount` counts the index entries of
-each segment, and there are three: one query for several segments would read the documents of all members. The segments of
-memberships are read in three steps: labels, the numbers of the latest versions, and those versions.
+Events and passes read more ranges of time to find the end (`store/mongo/time_ranges.py`). `memberCount` counts the index
+entries of each segment, and there are three: one query for several segments would read the documents of all members. The
+segments of memberships are read in three steps: labels, the numbers of the latest versions, and those versions.
 """
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
