@@ -1,8 +1,9 @@
 """The command `python -m bench.keeping_up`: whether one worker seals in time while it folds for minutes on end.
 
 First one worker folds a backlog: that gives the highest rate at which it folds. Then events arrive at a part of this rate.
-Some of them have occurred in one of the last hours. Such an event makes an hour dirty that has ended. The command looks at
-the heads all the while, and prints for how long an ended hour was dirty before it was sealed again.
+Now and then a batch of them has occurred in one of the last hours, as if a till had been offline. It makes an hour dirty
+that has ended. The command looks at the heads all the while, and prints for how long an ended hour was dirty before it was
+sealed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .timing import Processes
 PASSES = 1_000
 BATCH_SIZE = 500
 LATE_SHARE = 20
-"""One event of so many has occurred in an hour that has ended."""
+"""One batch of so many has occurred in an hour that has ended."""
 LATE_HOURS = 3
 LOOK_SECONDS = 0.5
 MOST_SECONDS = 60.0
@@ -106,13 +107,12 @@ async def _run(minutes: float, share: float, backlog: int) -> None:
                     await child.stop()
 
 
-async def _record(stock: Stock, count: int) -> None:
-    """Record events of now, some of them late."""
+async def _record(stock: Stock, count: int, hours_late: int = 0) -> None:
+    """Record events that have occurred so many hours ago."""
     for start in range(0, count, BATCH_SIZE):
         items = generate_items(stock, min(BATCH_SIZE, count - start), PASSES)
-        for number, item in enumerate(items[::LATE_SHARE]):
-            hours = 1 + number % LATE_HOURS
-            item["occurredAt"] = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+        for item in items:
+            item["occurredAt"] = (datetime.now(UTC) - timedelta(hours=hours_late)).isoformat()
         await record_events(stock.ctx, to_inputs(items))
 
 
@@ -135,7 +135,7 @@ async def _count_pending(db: Database) -> int:
 
 async def _keep_up(stock: Stock, processes: Processes, console: Console, *, minutes: float, rate: float) -> None:
     db, hours = stock.ctx.resources.db, DirtyHours(stock.ctx.workspace.id)
-    began, cpu, recorded = time.monotonic(), processes.cpu(), 0
+    began, cpu, recorded, batches = time.monotonic(), processes.cpu(), 0, 0
     end = began + 60 * minutes
 
     async def watch() -> None:
@@ -146,8 +146,9 @@ async def _keep_up(stock: Stock, processes: Processes, console: Console, *, minu
     watching = asyncio.create_task(watch())
     while (now := time.monotonic()) < end:
         if (due := int(rate * (now - began)) - recorded) > 0:
-            await _record(stock, min(due, 10 * BATCH_SIZE))
-            recorded += min(due, 10 * BATCH_SIZE)
+            number, rest = divmod(batches, LATE_SHARE)
+            await _record(stock, min(due, 10 * BATCH_SIZE), 1 + number % LATE_HOURS if rest == 0 else 0)
+            recorded, batches = recorded + min(due, 10 * BATCH_SIZE), batches + 1
         await asyncio.sleep(LOOK_SECONDS)
     await watching
     seconds = time.monotonic() - began
