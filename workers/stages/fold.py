@@ -79,7 +79,7 @@ async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | Non
     worker.require_same_primary(at.election)
     backlog = await add_originals(worker, backlog, chosen, still_pending)
     fold_round = classify(backlog, chosen, still_pending, definitions)
-    await add_events_of_erased(worker, fold_round, backlog, passes=passes)
+    still_pending |= await add_events_of_erased(worker, fold_round, backlog, passes=passes)
     saved = await advance_passes(worker, at, fold_round.works, definitions)
     await clear(worker, fold_round, saved, at, still_pending)
     if chosen:

@@ -8,7 +8,7 @@ from app.domain.events.events import Event, Origin
 from app.domain.events.tombstones import Tombstone, target_of, tombstone_id
 from app.domain.passes.passes import Pass
 from app.domain.rollups.marks import counted_hour_of
-from app.store.stages.pending import PendingEvent
+from app.store.stages.pending import PendingAt, PendingEvent
 from workers.worker import Worker
 
 from .rounds import Backlog, FoldRound
@@ -16,28 +16,33 @@ from .rounds import Backlog, FoldRound
 
 async def add_events_of_erased(
     worker: Worker, fold_round: FoldRound, backlog: Backlog, *, passes: Mapping[str, Pass]
-) -> None:
+) -> dict[str, PendingAt]:
     """Add to a round the events whose pass does not exist because its erasure is finished. Safe to repeat.
 
     They are emptied without a mark, because what is recorded after an erasure has never counted. But a merge that was
     folded after the erasure may have moved an event here that counted before. Such an event is removed as if a client had
     asked for it: the tombstone names its hour, so a repeat after a crash marks the hour, too.
+
+    Returns by id how often the tombstones among the events have moved: an event is cleared only with this number.
     """
     strays = [item for pass_id, items in backlog.by_pass.items() if pass_id not in passes for item in items]
     if not strays:
-        return
+        return {}
     erased = await worker.erase_queries.erased_among(list({stray.event.pass_id for stray in strays}))
     found = [stray for stray in strays if stray.event.pass_id in erased]
     counted = [stray for stray in found if stray.event.move is not None and stray.event.move.was_published]
     await _insert_tombstones(worker, counted)
+    tombstones = dict[str, PendingAt]()
     for stray in found:
         workspace_id, event = stray.workspace_id, stray.event
         if stray in counted:
             fold_round.marks.append((workspace_id, event.pass_id, tombstone_id(event.id)))
         elif _removes_event(event):
             fold_round.marks.append((workspace_id, event.pass_id, event.id))
+            tombstones[event.id] = PendingAt(event.pass_id, 0 if event.move is None else event.move.count)
         else:
             fold_round.emptied.append((workspace_id, event.pass_id, event.id))
+    return tombstones
 
 
 def _removes_event(event: Event) -> bool:

@@ -13,12 +13,16 @@ from app.commands.passes.removals import erase_pass
 from app.domain.activities import ERASED_DATA
 from app.domain.errors import Unavailable
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Origin
+from app.domain.events.tombstones import Tombstone, tombstone_id
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.values.instants import from_ms
+from app.flow import SLOT_RANGES
 from app.store.stages.erase import EraseQueries
 from tests.business import Business
 from workers.stages.erase import erase, erase_once
+from workers.stages.fold import fold_once
 from workers.stages.run_job import _now_ms, jobs
 
 
@@ -53,6 +57,20 @@ async def test_erasure_is_done_only_when_Redis_answers(business: Business) -> No
     worker.resources = resources
     await erase(worker, pass_id)
     assert await is_done(business, pass_id)
+
+
+async def test_fold_clears_a_removal_that_a_merge_has_moved_to_a_pass_that_is_gone(business: Business) -> None:
+    """Else the fold would find it again and again, and never end."""
+    pass_id = await request_erasure(business)
+    await business.run_worker()
+    assert await is_done(business, pass_id)
+    tombstone = Tombstone(pass_id, "event_of_bob", await business.clock.now())
+    await business.ctx.workspace.removals.insert([tombstone], Origin("API"))
+    events, moved = business.ctx.resources.db["events"], {"home": "pass_bob", "n": 1, "told": False}
+    await events.update_one({"_id": tombstone_id("event_of_bob")}, {"$set": {"moved": moved}})
+    for key in SLOT_RANGES:
+        await fold_once(business.worker, key)
+    assert await events.count_documents({"pend": {"$gte": 0}}) == 0
 
 
 async def test_interrupted_erasure_empties_no_activity_again(
