@@ -54,7 +54,7 @@ class Question:
 
 
 def list_questions(stock: Stock) -> list[Question]:
-    """Return the questions about the last twelve whole months, and about the last one of them."""
+    """Return the questions about the last twelve whole months, the last one of them, and its calendar year."""
     end = stock.definitions.versions[-1].at.date().replace(day=1)
     start, month = add_periods(end, PeriodUnit.MONTH, -12), add_periods(end, PeriodUnit.MONTH, -1)
     bounds = [datetime.fromisoformat(f"{day}T00:00:00+00:00") for day in (start, end)]
@@ -66,6 +66,8 @@ def list_questions(stock: Stock) -> list[Question]:
     by_hour = [{name: {"date": "$occurred_at", **berlin}} for name in ("$dayOfWeek", "$hour")]
     whole_month = (datetime.fromisoformat(f"{month}T00:00:00+00:00"), bounds[1])
     period = (bounds[0], bounds[1])
+    calendar = [datetime.fromisoformat(f"{number}-01-01T00:00:00+00:00") for number in (month.year, month.year + 1)]
+    calendar_year = {"from": format_instant(calendar[0]), "to": format_instant(calendar[1])}
     total = {"function": "SUM", "currency": "USD", **year}
     top = ({"$sort": {"value": -1}}, {"$limit": 50})
     return [
@@ -77,7 +79,9 @@ def list_questions(stock: Stock) -> list[Question]:
                  {**spent, "_id": by_hour[0]}),
         Question("Hours of the week of a year in Berlin", HISTOGRAM, {"by": "WEEKDAY_AND_HOUR", **year, **berlin}, period,
                  {**spent, "_id": by_hour}),
-        Question("Top 50 customers of a year", TOP, {"by": "SPEND", "first": 50, **year}, period,
+        Question("Top 50 customers of a calendar year", TOP, {"by": "SPEND", "first": 50, **calendar_year},
+                 (calendar[0], calendar[1]), {**spent, "_id": "$pass"}, top),
+        Question("Top 50 customers of twelve months", TOP, {"by": "SPEND", "first": 50, **year}, period,
                  {**spent, "_id": "$pass"}, top),
     ]  # fmt: skip
 
