@@ -10,11 +10,10 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from app.domain.events.events import Category
+from app.domain.state.local_clock import local_clock
 from app.domain.state.metadata_values import value_of
 from app.domain.values.conditions import Condition
-from app.domain.values.instants import HOUR_MS
 from app.domain.values.periods import PeriodUnit
-from app.domain.values.zones import days_of
 
 from .dimensions import Dimension
 from .rows import CountedRow
@@ -67,11 +66,8 @@ class LocalClock(StrEnum):
 
     def slot_at(self, at_ms: int, zone: ZoneInfo) -> Slot:
         """Return the slot that contains an instant."""
-        days = days_of(zone)
-        return (
-            days.day_of(at_ms).weekday() if self.has_weekday else None,
-            days.local_ms(at_ms) // HOUR_MS % 24 if self.has_hour else None,
-        )
+        weekday, hour = local_clock(at_ms, zone)
+        return weekday if self.has_weekday else None, hour if self.has_hour else None
 
 
 CALENDAR: Mapping[Cells, PeriodUnit] = MappingProxyType({Cells(unit.value): unit for unit in PeriodUnit})
