@@ -18,7 +18,7 @@ from pymongo import MongoClient
 
 from app.domain.rollups.building import build_content
 from app.domain.rollups.levels import Level
-from app.domain.rollups.periods import PassPeriod, sum_months, sum_year, year_of
+from app.domain.rollups.periods import sum_months, sum_years
 from app.domain.rollups.rows import CountedRow, Totals, add_rows, row_of
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.periods import PeriodUnit, add_periods
@@ -92,9 +92,9 @@ async def seal_stock(stock: Stock) -> None:
     queries = Worker.on(stock.ctx.resources).pass_period_queries
     for (card, events), pass_ids in stock.shapes:
         months = sum_months(events)
-        years = {year: sum_year(dict(own)) for year, own in groupby(sorted(months.items()), _year_of_item)}
-        sealings = [Sealing(SealedPass(replace(card, id=pass_id)), {**months, **years}) for pass_id in pass_ids]
-        docs = list(Sealing(SealedPass(card), {**months, **years}).docs())
+        sums = {**months, **sum_years(months)}
+        sealings = [Sealing(SealedPass(replace(card, id=pass_id)), sums) for pass_id in pass_ids]
+        docs = list(Sealing(SealedPass(card), sums).docs())
         for part in split_documents(sealings, PASSES_AT_ONCE):
             copies = [_of_pass(doc, each.before.card.id) for each in part for doc in docs]
             await _insert(stock.ctx.resources.db, "pass_periods", copies)
@@ -160,10 +160,6 @@ async def _ask(client: Client, body: bytes) -> None:
     assert "errors" not in answer, answer
     [data] = answer["data"].values()
     assert data["freshness"]["exact"], data
-
-
-def _year_of_item(item: tuple[int, PassPeriod]) -> int:
-    return year_of(item[0])
 
 
 def _of_pass(doc: Doc, pass_id: str) -> Doc:

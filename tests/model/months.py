@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.domain.fold import advance, saving
 from app.domain.fold.derived import Derived
-from app.domain.rollups.periods import PassPeriod, sum_months, sum_year, year_of
+from app.domain.rollups.periods import PassPeriod, sum_months, sum_years
 from app.store.codecs import events, pass_writes, passes
 from app.store.codecs.guards import is_declined
 from app.store.stages import pass_periods, saves
@@ -84,8 +84,7 @@ def check_months(db: MemoryDatabase) -> None:
             if each["pass"] == card.id and events.is_event(each) and not is_declined(each)
         ]
         expected = sum_months(stored)
-        for year in {year_of(month) for month in expected}:
-            expected[year] = sum_year({month: sums for month, sums in expected.items() if year_of(month) == year})
+        expected |= sum_years(expected)
         tokens = {int(period): token for period, token in doc.get("months", {}).items()}
         found = valid_sums(SealedPass(card, tokens), by_pass.get(card.id, ()))
         assert tokens.keys() == found.keys(), "sums that a pass names are missing"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.clock import system_ms
 from app.domain.ids import slot_of
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, months_of, sum_year, year_of
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, months_of, sum_years, year_of
 from app.flow import SLOT_RANGES
 from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums
 from workers.worker import Worker
@@ -119,8 +119,6 @@ def _complete(
         kept, emptied = {}, dict.fromkeys(each.tokens, PassPeriod())
     else:
         kept, emptied = {month: sums for month, sums in sealed.items() if month not in months}, {}
-    sums = {**emptied, **months}
-    for year in {year_of(month) for month in months}:
-        of_year = {month: found for month, found in {**kept, **months}.items() if year_of(month) == year}
-        sums[year] = sum_year(of_year)
-    return sums
+    changed = {year_of(month) for month in months}
+    of_changed = {month: sums for month, sums in {**kept, **months}.items() if year_of(month) in changed}
+    return {**emptied, **months, **sum_years(of_changed)}

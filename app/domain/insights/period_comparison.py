@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from app.domain.fold.recomputation import Difference, compare_aggregates
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, sum_year, year_of
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, sum_years, year_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> 
     if ALL_MONTHS in stored.dirty_months:
         return []
     left_out = {*stored.dirty_months, *map(year_of, stored.dirty_months)}
-    expected = {**months, **_years_of(months)}
+    expected = {**months, **sum_years(months)}
     found: list[Difference] = []
     for period in sorted(expected.keys() | stored.sums.keys() | stored.values.keys()):
         if period not in left_out:
@@ -49,11 +49,6 @@ def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> 
     if stored.first_active != first:
         found.append(Difference("the first active month", _names([stored.first_active]), _names([first])))
     return found
-
-
-def _years_of(months: Mapping[int, PassPeriod]) -> dict[int, PassPeriod]:
-    years = sorted({year_of(month) for month in months})
-    return {year: sum_year({each: sums for each, sums in months.items() if year_of(each) == year}) for year in years}
 
 
 def _compare_sums(name: str, stored: PassPeriod, rebuilt: PassPeriod) -> Iterator[Difference]:

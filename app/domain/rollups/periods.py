@@ -137,9 +137,9 @@ def sum_months(events: Iterable[Event]) -> dict[int, PassPeriod]:
     return {month: sum_period(found) for month, found in by_month.items()}
 
 
-def sum_year(months: Mapping[int, PassPeriod]) -> PassPeriod:
-    """Return the sums of a year from those of its months."""
-    total = PassPeriod()
+def sum_years(months: Mapping[int, PassPeriod]) -> dict[int, PassPeriod]:
+    """Return the sums of each year from those of its months."""
+    years: dict[int, PassPeriod] = {}
     for month in sorted(months):
-        total += months[month]
-    return total
+        years[year_of(month)] = years.get(year_of(month), PassPeriod()) + months[month]
+    return years

@@ -12,7 +12,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.events.event_queries import EventQuery
 from app.domain.passes.passes import Pass
-from app.domain.rollups.periods import ALL_MONTHS, COUNT, SPEND, PassPeriod, is_month, sum_months, sum_year, year_of
+from app.domain.rollups.periods import ALL_MONTHS, COUNT, SPEND, PassPeriod, is_month, sum_months, sum_years
 from app.flow import SLOT_RANGES
 from app.store.mongo.paging import PageRequest
 from app.store.operations.pass_months import mark_passes
@@ -49,8 +49,7 @@ async def compute(business: Business, card: Pass) -> dict[int, PassPeriod]:
     """Return the same sums, computed from all events of the pass that are stored."""
     page = await business.ctx.workspace.events.page(EventQuery(pass_id=card.id), PageRequest(5_000), oldest_first=True)
     months = sum_months(event for event in page.items if not event.outcome.is_declined)
-    years = {year_of(month) for month in months}
-    return {**months, **{year: sum_year({m: s for m, s in months.items() if year_of(m) == year}) for year in years}}
+    return months | sum_years(months)
 
 
 def comparable(sums: Mapping[int, PassPeriod]) -> object:
@@ -200,7 +199,7 @@ async def test_sums_that_no_pass_names_are_deleted_after_a_day(business: Busines
 
 
 def test_sums_of_a_year_are_those_of_its_months() -> None:
-    total = sum_year({202501: PassPeriod(), 202502: PassPeriod()})
+    total = sum_years({202501: PassPeriod(), 202502: PassPeriod()})[2025]
     assert total == PassPeriod()
     assert replace(total) + total == total
 
