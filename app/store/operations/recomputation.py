@@ -98,11 +98,12 @@ class DeepCheck(ErrorTranslating):
         return await asyncio.gather(*map(self._compare_pass, some_ids))
 
     async def _compare_pass(self, pass_id: str) -> Comparison:
-        doc = await self._read_pass(pass_id)
-        card = None
+        doc, card = await self._read_pass(pass_id), None
         for _ in range(LOOKS):
-            card = None if doc is None else from_doc(doc)
-            if doc is None or card is None or card.erased is not None or card.alias_of is not None:
+            if doc is None:
+                return Comparison(None)
+            card = from_doc(doc)
+            if card.erased is not None or card.alias_of is not None:
                 return Comparison(None)
             found = await self._recompute(card, doc)
             before, doc = doc, await self._read_pass(pass_id)

@@ -226,7 +226,7 @@ class RollupCheck(WorkspaceQueries):
 
     async def _read_day(self, day_ms: int, kinds: Sequence[str]) -> _DayEvents:
         """Read the events of a day, with the rows of dimensions of these kinds."""
-        dimensions = [dimension_of(kind) for kind in kinds]
+        dimensions = [(each, split_path(each.path)) for each in map(dimension_of, kinds)]
         where = self._in_workspace(occurred_at={"$gte": from_ms(day_ms), "$lt": from_ms(day_ms + DAY_MS)})
         found = _DayEvents()
         async for docs in batches_of(self._collection.find(where, batch_size=EVENTS_READ), EVENTS_READ):
@@ -236,12 +236,16 @@ class RollupCheck(WorkspaceQueries):
             read = [(from_doc(doc), doc) for doc in docs if "pend" not in doc or _was_counted(doc)]
             counted = [(event, doc) for event, doc in read if counts_in_rows(event)]
             found.number += len(counted)
-            rows = [row_of(event) for event, _ in counted]
-            for row, (event, doc) in zip(list(rows), counted, strict=True):
-                for each in (each for each in dimensions if each.type == event.type):
-                    by_value = row_by_value(row, each, doc.get("metadata"), split_path(each.path))
+            rows: list[CountedRow] = []
+            for event, doc in counted:
+                row = row_of(event)
+                rows.append(row)
+                for dimension, steps in dimensions:
+                    if dimension.type != event.type:
+                        continue
+                    by_value = row_by_value(row, dimension, doc.get("metadata"), steps)
                     if by_value is None:
-                        found.unheld.setdefault(each.kind, []).append(event.occurred_ms)
+                        found.unheld.setdefault(dimension.kind, []).append(event.occurred_ms)
                     else:
                         rows.append(by_value)
             found.rows = add_rows([*found.rows, *rows])
