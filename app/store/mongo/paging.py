@@ -166,11 +166,16 @@ async def count_matching(
     indexed, unindexed = _split_by_index(query, by, first)
     if unindexed and not is_charged:
         await charge_examined(collection, indexed)
-    docs = await collection.aggregate([*_match_stages(indexed, unindexed), {"$count": "n"}]).to_list(None)
-    count = int(docs[0]["n"]) if docs else 0
+    count = await count_results(collection, _match_stages(indexed, unindexed))
     if not unindexed:
         charge_counted(count)
     return count
+
+
+async def count_results(collection: Collection, stages: Sequence[Doc]) -> int:
+    """Return the number of documents that the stages of an aggregation give."""
+    docs = await collection.aggregate([*stages, {"$count": "n"}]).to_list(None)
+    return int(docs[0]["n"]) if docs else 0
 
 
 async def charge_examined(collection: Collection, indexed: Doc) -> None:
@@ -181,9 +186,7 @@ async def charge_examined(collection: Collection, indexed: Doc) -> None:
     usage = current_usage()
     if usage is None:
         return
-    stages: list[Doc] = [{"$match": indexed}, {"$limit": usage.affordable()}, {"$count": "n"}]
-    docs = await collection.aggregate(stages).to_list(None)
-    await usage.charge(int(docs[0]["n"]) if docs else 0)
+    await usage.charge(await count_results(collection, [{"$match": indexed}, {"$limit": usage.affordable()}]))
 
 
 def build_match_stages(query: Doc, by: Sequence[str], first: str) -> list[Doc]:

@@ -22,7 +22,7 @@ from .id_ranges import (
     ID_BITS,
     IdSpace,
 )
-from .paging import PageRequest, build_match_stages, read_page
+from .paging import PageRequest, build_match_stages, count_results, read_page
 from .queries import Collection, Doc
 from .usage import charge
 
@@ -295,8 +295,7 @@ async def count_examined(collection: Collection, where: Doc, by: Sequence[str], 
 
 
 async def _count(collection: Collection, indexed: Doc, max_count: int) -> int:
-    docs = await collection.aggregate([{"$match": indexed}, {"$limit": max_count}, {"$count": "n"}]).to_list(None)
-    return int(docs[0]["n"]) if docs else 0
+    return await count_results(collection, [{"$match": indexed}, {"$limit": max_count}])
 
 
 def _unchanged(doc: Doc) -> Doc:

@@ -13,7 +13,7 @@ A filter and an order may be combined at will, so no index serves every combinat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -24,7 +24,7 @@ from app.domain.passes.passes import Pass
 from app.domain.values.instants import HOUR_MS
 from app.store.codecs.passes import from_doc
 from app.store.mongo.id_ranges import PASS_IDS
-from app.store.mongo.paging import Key, Page, PageRequest, count_matching, cut_page, read_page
+from app.store.mongo.paging import Key, Page, PageRequest, count_matching, count_results, cut_page, read_page
 from app.store.mongo.queries import Doc, WorkspaceQueries
 from app.store.mongo.time_ranges import MAX_EXAMINED, RangeScan, ScanPosition
 from app.store.mongo.usage import charge
@@ -158,12 +158,11 @@ class FindQueries(WorkspaceQueries):
         if small.size > MAX_COUNTED_PASSES:
             raise _too_many(f"Counting these would examine more than {MAX_COUNTED_PASSES:,} passes", query)
         await charge(small.size)
-        counted = list[list[Doc]]()
+        counted = list[Awaitable[int]]()
         for number, part in enumerate(small.parts):
             head, *rest = self._set_stages(query, small, number)
-            counted.append([head, *_index_order(part), *rest, {"$count": "n"}])
-        answers = await asyncio.gather(*(self._collection.aggregate(stages).to_list(None) for stages in counted))
-        return sum(int(docs[0]["n"]) for docs in answers if docs)
+            counted.append(count_results(self._collection, [head, *_index_order(part), *rest]))
+        return sum(await asyncio.gather(*counted))
 
     async def _find_named(self, ids: Sequence[str], where: Doc) -> list[Pass]:
         """Return the passes that match among the ids. Index: _id."""
@@ -208,8 +207,7 @@ class FindQueries(WorkspaceQueries):
         indexed = self._in_workspace(**{first: where[first]})
         bounds = [{first: each[first]} for each in keyed]
         head: list[Doc] = [{"$match": indexed}, *({"$match": each} for each in bounds)]
-        docs = await self._collection.aggregate([*head, {"$limit": most + 1}, {"$count": "n"}]).to_list(None)
-        following = int(docs[0]["n"]) if docs else 0
+        following = await count_results(self._collection, [*head, {"$limit": most + 1}])
         await charge(min(most, following))
         others = [{name: value} for name, value in where.items() if name not in indexed]
         exact = [{"$match": {"$and": keyed}}] if keyed else []
@@ -292,9 +290,8 @@ class FindQueries(WorkspaceQueries):
         return best
 
     async def _count_set(self, most: int, part: Doc) -> int:
-        stages = [{"$match": self._in_workspace(**part)}, *_index_order(part), {"$limit": most}, {"$count": "n"}]
-        docs = await self._collection.aggregate(stages).to_list(None)
-        return int(docs[0]["n"]) if docs else 0
+        stages = [{"$match": self._in_workspace(**part)}, *_index_order(part), {"$limit": most}]
+        return await count_results(self._collection, stages)
 
     def _where(self, query: PassQuery, part: Mapping[str, object] = NO_PART) -> Doc:
         """Return the filter of the passes that match. Among passes that meet the part, the rest of it is enough."""

@@ -11,7 +11,7 @@ from app.domain.messages.messages import Message, MessageQuery, MessageStatus
 from app.domain.rules.message_templates import MessageTemplate, template_from_json
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.messages import OPTIONAL_FIELDS, changing_fields, message_from_doc, message_to_doc
-from app.store.mongo.paging import Page, PageRequest, count_matching, read_page, to_stored_keys
+from app.store.mongo.paging import Page, PageRequest, count_matching, count_results, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, equal_to, insert_new
 
 from .partitions import PartitionQueries
@@ -123,10 +123,8 @@ class MessageQueries(WorkspaceQueries):
         stages: list[Doc] = [
             {"$match": where},
             {"$match": {"channel": channel_id, "status": MessageStatus.SENT.value, "sent_at": {"$gte": since}}},
-            {"$count": "n"},
         ]
-        docs = await self._collection.aggregate(stages).to_list(None)
-        return int(docs[0]["n"]) if docs else 0
+        return await count_results(self._collection, stages)
 
     async def page(self, query: MessageQuery, span: PageRequest) -> Page[Message]:
         """Return messages, the newest first; key (created ms, id).

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from app.domain.ids import MAX_DRAW
-from app.store.mongo.paging import PageRequest, build_keyset_filter, later_value
+from app.store.mongo.paging import PageRequest, build_keyset_filter, count_results, later_value
 from app.store.mongo.queries import Collection, Doc
 from app.store.mongo.usage import charge
 
@@ -106,6 +106,4 @@ def _range(edge: str | None, end: str | None, every: Doc, *, forward: bool) -> D
 
 async def _count(collection: Collection, indexed: Doc, most: int) -> int:
     # In the order of the index, the embedded servers count faster than without one.
-    stages: list[Doc] = [{"$match": indexed}, {"$sort": {NAME: 1, "_id": 1}}, {"$limit": most}, {"$count": "n"}]
-    docs = await collection.aggregate(stages).to_list(None)
-    return int(docs[0]["n"]) if docs else 0
+    return await count_results(collection, [{"$match": indexed}, {"$sort": {NAME: 1, "_id": 1}}, {"$limit": most}])
