@@ -78,7 +78,9 @@ BACKLOG = 6_000
     help="Number of stored events to measure at; may be repeated.  [default: 10000 and 500000]",
 )
 @click.option(
-    "--passes", type=int, help="Number of customers in the part `find`.  [default: 100000, with --quick 10000]"
+    "--passes",
+    type=int,
+    help="Number of customers in the parts `find` and `backfill`.  [default: 100000, with --quick 10000]",
 )
 @click.option(
     "--quick", is_flag=True, help="Measure only at 10,000 stored events and in fewer rounds, in about two minutes."
@@ -165,7 +167,6 @@ async def _run(sizes: tuple[int, ...], passes: int, parts: tuple[str, ...], *, r
             if "workers" in parts:
                 await _report_sharing(report, _with_database(settings, "workers"), max(2, rounds // 3))
             if "backfill" in parts:
-                passes = MANY_PASSES if rounds > 10 else MANY_PASSES // 10
                 await _report_backfill(report, _with_database(settings, "backfill"), passes, Path(folder))
             if "rules" in parts:
                 await _report_rules(report, _with_database(settings, "rules"), rounds)

@@ -33,7 +33,7 @@ from workers.stages.backfill import backfill
 from workers.worker import Worker
 
 from .folding import RecordingFoldQueries
-from .sharing import PUBLISHED_INTERVAL_SECONDS, run_workers
+from .sharing import PUBLISHED_INTERVAL_SECONDS, add_up, run_workers
 from .stock import SHAPES, Stock
 from .timing import Processes, Side, timed
 
@@ -152,7 +152,7 @@ async def _measure_writers(
             else:
                 await timed(side, processes, send)
             await _empty_outboxes(stock.bare)
-        _add_up(side, processes, names, "writers")
+        add_up(side, processes, names, "writer")
 
 
 @contextlib.contextmanager
@@ -230,11 +230,4 @@ async def _measure_workers(
             await timed(side, processes, edit)
             while await db["passes"].find_one({"pub": {"$gte": 0}}, {"_id": 1}) is not None:
                 await asyncio.sleep(PUBLISHED_INTERVAL_SECONDS)
-        _add_up(side, processes, names, "workers")
-
-
-def _add_up(side: Side, processes: Processes, names: Sequence[str], together: str) -> None:
-    """Replace the CPU times of several processes by those of all together, and of the busiest."""
-    spent = [side.cpu.pop(name) for name in names]
-    side.cpu[together], side.cpu[f"busiest of {together}"] = sum(spent), max(spent)
-    processes.forget(*names)
+        add_up(side, processes, names, "worker")

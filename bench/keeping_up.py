@@ -145,10 +145,10 @@ async def _keep_up(stock: Stock, processes: Processes, console: Console, *, minu
 
     watching = asyncio.create_task(watch())
     while (now := time.monotonic()) < end:
-        if (due := int(rate * (now - began)) - recorded) > 0:
+        if (count := min(int(rate * (now - began)) - recorded, 10 * BATCH_SIZE)) > 0:
             number, rest = divmod(batches, LATE_SHARE)
-            await _record(stock, min(due, 10 * BATCH_SIZE), 1 + number % LATE_HOURS if rest == 0 else 0)
-            recorded, batches = recorded + min(due, 10 * BATCH_SIZE), batches + 1
+            await _record(stock, count, 1 + number % LATE_HOURS if rest == 0 else 0)
+            recorded, batches = recorded + count, batches + 1
         await asyncio.sleep(LOOK_SECONDS)
     await watching
     seconds = time.monotonic() - began

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from app.clock import system_ms
 from app.commands.events.record import record_events
@@ -44,11 +44,16 @@ async def measure_sharing(
                 for name, child in zip(names, workers, strict=True):
                     processes.watch(name, child.pid)
                 await timed(side, processes, lambda: _work_off(stock))
-                spent = [side.cpu.pop(name) for name in names]
-                side.cpu["workers"] = side.cpu.get("workers", 0.0) + sum(spent)
-                side.cpu["busiest worker"] = side.cpu.get("busiest worker", 0.0) + max(spent)
-                processes.forget(*names)
+                add_up(side, processes, names, "worker")
     return sides
+
+
+def add_up(side: Side, processes: Processes, names: Sequence[str], kind: str) -> None:
+    """Replace the CPU times of processes of one kind by those of all together, and of the busiest. Forget the processes."""
+    spent = [side.cpu.pop(name) for name in names]
+    for name, used in ((f"{kind}s", sum(spent)), (f"busiest {kind}", max(spent))):
+        side.cpu[name] = side.cpu.get(name, 0.0) + used
+    processes.forget(*names)
 
 
 async def _store_hidden_backlog(stock: Stock, events: int) -> None:
