@@ -15,12 +15,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from app.domain.ids import SLOTS
+from app.domain.ids import SLOT_BOUNDS
 from app.store.mongo.horizons import Horizon
 from app.store.stages.fold import DuePass
 
-ALL_SLOTS = (0, SLOTS - 1)
-"""The first and the last slot."""
 LOOK_SIZE = 20_000
 """Passes whose ids a lap holds in memory, about 2 MB."""
 
@@ -56,7 +54,7 @@ class Lap:
     saved: int = 0
     until_ms: int = -1
     horizon: Horizon = field(default_factory=Horizon)
-    slots: tuple[int, int] = ALL_SLOTS
+    slots: tuple[int, int] = SLOT_BOUNDS
     slot: int | None = None
     found: int = 0
     is_cut: bool = False

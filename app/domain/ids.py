@@ -10,6 +10,8 @@ SLOTS = 64
 
 The database stores this number at its creation: a change would leave pending events unfolded.
 """
+SLOT_BOUNDS = (0, SLOTS - 1)
+"""The first and the last slot."""
 
 
 def slot_of(pass_id: str) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from app.domain.ids import SLOT_BOUNDS
 from app.domain.segments.limits import DAY
 from app.flow import SLOT_RANGES
 from app.store.stages.fold import DuePass
-from workers.laps import ALL_SLOTS, LOOK_SIZE, Lap
+from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import read_clock
@@ -35,18 +36,20 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         return False
     revision, own = definitions.announced_revision, worker.sharing.slots
     lap = worker.laps.pop(("backfill", workspace_id), None)
-    if lap is None or lap.subject != (revision, own):
-        lap = Lap(subject=(revision, own), slots=own)
-    elif not lap.passes and not lap.is_cut:
+    if lap is not None and lap.subject != (revision, own):
+        lap = None
+    if lap is not None and not lap.passes and not lap.is_cut:
         if lap.should_go_on and any(worker.is_running("fold", key) for key in SLOT_RANGES):
             # Do not read the same passes with pending events at each look.
             lap.looks += 1
             worker.laps["backfill", workspace_id] = lap
             return False
+        lap = None
+    if lap is None:
         lap = Lap(subject=(revision, own), slots=own)
     if not lap.passes:
         await _read_behind(worker, workspace_id, lap, revision)
-    if not lap.found and not lap.is_cut and lap.slots != ALL_SLOTS:
+    if not lap.found and not lap.is_cut and lap.slots != SLOT_BOUNDS:
         first, _ = await worker.fold_queries.passes_behind(workspace_id, revision, 1)
         if first:
             if not worker.sharing.stalled("backfill", {workspace_id: first}):

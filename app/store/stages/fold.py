@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from app.domain.definitions import DefinitionVersion
 from app.domain.events.guards import Decisions
 from app.domain.events.tombstones import is_tombstone
-from app.domain.ids import SLOTS, slot_of
+from app.domain.ids import SLOT_BOUNDS, SLOTS, slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import from_ms
 from app.store.codecs import events
@@ -167,7 +167,7 @@ class FoldQueries(HistoryQueries):
         limit: int,
         slot: int | None = None,
         *,
-        slots: tuple[int, int] = (0, SLOTS - 1),
+        slots: tuple[int, int] = SLOT_BOUNDS,
     ) -> tuple[list[str], int | None]:
         """Return passes that were last evaluated under a revision before `rev`, and the slot of the next call, if any.
 
