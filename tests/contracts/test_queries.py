@@ -573,6 +573,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await rank_passes(ctx, COUNT, after, before, 3)
         await store.pass_periods.ranked(COUNT, 2026, None, 3, low=Decimal(1))
     await count_active(ctx, *bounds_of(202601))
+    await store.rollups.first_cause_at(selection.to_ms)
     await store.rollups.first_made_at(selection.to_ms)
     month = Period(Level.MONTH, Level.MONTH.start_ms(selection.to_ms))
     await store.rollup_heads.are_complete()

@@ -1,7 +1,8 @@
 """A reader of rows of counted events beside the stages, and the bounds within which each of its answers must lie.
 
 An answer must have every purchase that was stored before the read began and is an event until it ends. It may also have
-those that were stored, or of which the removal was finished, only while it ran. It has none twice.
+those that were stored, or of which the removal was finished, only while it ran. It has none twice. An exact answer has
+none of which the removal was requested before.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class RowReader:
         start_ms = to_ms(START)
         cells = self._choices.choice(list(_WIDTH))
         selection = Selection(start_ms - 90 * DAY_MS, start_ms + 1_500 * DAY_MS, (PURCHASE,), cells=cells)
-        before, gone = self._purchases(), self._gone()
+        before, gone, asked_for = self._purchases(), self._gone(), self._asked_for()
         try:
             reading = await read_rows(ctx, selection, UTC)
         except Unavailable:
@@ -49,11 +50,12 @@ class RowReader:
         for row in reading.rows:
             counts[row.start_ms - row.start_ms % _WIDTH[cells]] += row.totals.count
         must = self._count(before & after, _WIDTH[cells])
-        may = self._count((before | after | self._script.occurred.keys()) - gone, _WIDTH[cells])
+        possible = (before | after | self._script.occurred.keys()) - gone
+        may = self._count(possible - asked_for if reading.freshness.exact else possible, _WIDTH[cells])
         self.reads += 1
         for cell_ms in counts.keys() | must.keys():
             assert counts[cell_ms] >= must[cell_ms], "an answer lacks an event that was recorded before"
-            assert counts[cell_ms] <= may[cell_ms], "an answer has an event twice, or one that was removed before"
+            assert counts[cell_ms] <= may[cell_ms], "an answer has an event twice, or one that is to be removed"
 
     def _purchases(self) -> Set[str]:
         """Return the ids of the purchases that are stored, and note their instants."""
@@ -70,6 +72,16 @@ class RowReader:
             for key, doc in events.items()
             if "removed" in doc
             and "pend" not in events.get(tombstone_id(key), {} if doc["pass"] in finished else {"pend": 0})
+        }
+
+    def _asked_for(self) -> Set[str]:
+        """Return the ids of the events whose removal, or the erasure of whose pass, was requested after they counted."""
+        events, passes = self._db["events"].docs, self._db["passes"].docs
+        erased = {key for key, doc in passes.items() if "erasing" in doc or "pend" in events.get(tombstone_id(key), {})}
+        return {
+            key
+            for key, doc in events.items()
+            if tombstone_id(key) in events or (doc["pass"] in erased and "pend" not in doc)
         }
 
     def _count(self, ids: Set[str], width_ms: int) -> Counter[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.commands.insights import sealed
 from app.store.stages.rollups import SealQueries
 from app.store.workspace import rollup_heads
+from app.store.workspace.removals import RemovalQueries
 from app.store.workspace.rollups import RollupQueries
 from workers.stages import clearing, erase, fold, publish, seal, strays
 
@@ -21,6 +22,7 @@ _WHY = """\
     # After the stubs, for a seal in between would count the targets again and drop the mark. Before the clearing, for
     # readers take the events that are not pending from the seals.
 """
+_ERASING = 'erasing = await self._oldest(self._passes, "at", {"erasing": {"$gte": 0}})\n'
 
 SEALING_MUTANTS = (
     Mutant(
@@ -163,6 +165,14 @@ SEALING_MUTANTS = (
         function="_is_unchanged",
         old="heads.get(period, Head()) == head",
         new="heads.get(period, Head()).dirty == head.dirty",
+    ),
+    Mutant(
+        name="marks of passes are read before tombstones",
+        owner=RemovalQueries,
+        function="pending",
+        old="    found = await self._oldest(self._jobs",
+        new=f"    {_ERASING}    found = await self._oldest(self._jobs",
+        then=((f"    {_ERASING}    return", "    return"),),
     ),
 )
 """Rules of marks, seals and reads removed, one at a time."""

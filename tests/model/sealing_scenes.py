@@ -196,6 +196,16 @@ async def hour_is_sealed_anew_while_rows_are_read(stage: Stage) -> None:
     await read_while(stage, stage.fold, lambda: seal_marked(stage))
 
 
+async def pass_ends_while_a_question_looks_for_removals(stage: Stage) -> None:
+    """The tombstone is cleared after the first look. The mark of the pass is set, and the event still counts."""
+    await stage.buy()
+    await fold_and_publish(stage)
+    await stage.erase_pass()
+    ctx = stage.new_context()
+    interleave(ctx.workspace.removals, "_oldest", after=[stage.fold])
+    await stage.row_reader.read(ctx)
+
+
 async def read_several_times(stage: Stage) -> None:
     """Read and check rows, by days and by quarters of an hour."""
     for _ in range(6):
@@ -232,6 +242,7 @@ SEALING_SCENES: Sequence[Scene] = (
     two_workers_erase_batches_of_different_hours,
     event_counted_before_its_merge_is_pending_on_an_erased_pass,
     merge_moves_an_event_to_a_pass_that_is_gone,
+    pass_ends_while_a_question_looks_for_removals,
 )
 """Scenes without rules."""
 SEALING_RULE_SCENES: Sequence[Scene] = (hour_is_sealed_before_a_made_event_is_stored,)

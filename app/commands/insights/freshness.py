@@ -17,7 +17,8 @@ class Missing:
 
     - `now_ms`: instant of the question.
     - `removals`: removals, erasures and merges that were requested.
-    - `made_at`: earliest instant of an event that a walk made and that is not stored yet; None without one.
+    - `made_at`: earliest instant of an event that a walk made and that is not stored yet, or of one for which a walk will
+      make a difference of a checkout; None without one.
     """
 
     now_ms: int
@@ -47,9 +48,12 @@ async def look_for_missing(ctx: Context, end_ms: int) -> Missing:
     Call it before the events are read: a removal or a made event that is finished in between is then reported as missing.
     Raises Unavailable; safe to repeat.
     """
-    now = await ctx.now()
+    now, rollups = await ctx.now(), ctx.workspace.rollups
     removals = await ctx.workspace.removals.pending()
-    return Missing(to_ms(now), removals, await ctx.workspace.rollups.first_made_at(end_ms))
+    # A removal or a cause that the fold clears has left what it made in the outbox before. So the outboxes are read last.
+    cause_at = await rollups.first_cause_at(end_ms)
+    made_at = await rollups.first_made_at(end_ms)
+    return Missing(to_ms(now), removals, min((at for at in (cause_at, made_at) if at is not None), default=None))
 
 
 async def find_freshness(ctx: Context, selection: Selection) -> Freshness:

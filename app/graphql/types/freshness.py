@@ -48,7 +48,7 @@ class Freshness:
 async def read_freshness(info: Info, selection: Selection) -> Freshness:
     """Return the freshness of an answer that is computed from events after this call.
 
-    What finishes in between is then reported as pending. Five reads if the operation selects `freshness`; none otherwise.
+    What finishes in between is then reported as pending. Eleven reads if the operation selects `freshness`; none otherwise.
     """
     if is_selected(info, "freshness"):
         return freshness_of(await find_freshness(info.context.commands, selection))
@@ -70,7 +70,7 @@ def freshness_of(freshness: selections.Freshness) -> Freshness:
 async def read_pass_freshness(info: Info, pass_id: str) -> Freshness:
     """Return the freshness of the figures that Punchcard keeps for a pass. Read the pass after this call.
 
-    Four round trips.
+    Six round trips.
     """
     now, store = await info.context.commands.now(), info.context.workspace
     # What waits is read first: an event or a removal that is counted in between is then reported as pending.

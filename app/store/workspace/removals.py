@@ -72,20 +72,23 @@ class RemovalQueries(WorkspaceQueries):
         """Return how many requested removals, erasures and merges are not finished, and since when.
 
         A removal job counts as one until it has ended: which events it will find is not known before.
-        Counts up to 10,000 of each kind, in two round trips. Indexes: {workspace, open} of the jobs, {workspace, type,
-        occurred_at, _id} of the tombstones, {erasing, workspace} and {merging, workspace} of the passes.
+        Counts up to 10,000 of each kind, in four round trips. Indexes: {workspace, open} of the jobs, {workspace, type,
+        occurred_at, _id} of the tombstones, {merging, workspace} and {erasing, workspace} of the passes.
         """
-        # Read the jobs first: a job that ends between the two reads has stored its tombstones by then.
-        jobs = await self._oldest(self._jobs, "created_at", open=1, kind=JobKind.DELETE_EVENTS.value)
+        # A removal moves on while it is counted, always in the order of these reads. In another order, one that moves on
+        # between two reads would be in neither of them, and an answer without it would be called exact.
+        found = await self._oldest(self._jobs, "created_at", open=1, kind=JobKind.DELETE_EVENTS.value)
         # A tombstone keeps its `occurred_at` until the fold has cleared it, also in a parked pass.
-        found = await asyncio.gather(
+        tombstones = await asyncio.gather(
             *(
                 self._oldest(self._collection, "recorded_at", type=kind, occurred_at={"$gte": EARLIEST})
                 for kind in sorted(TOMBSTONES)
-            ),
-            *(self._oldest(self._passes, "at", {flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
+            )
         )
-        return reduce(or_, found, jobs)
+        merging = await self._oldest(self._passes, "at", {"merging": {"$gte": 0}})
+        # If the survivor is gone at the end of a merge, the merged pass is erased.
+        erasing = await self._oldest(self._passes, "at", {"erasing": {"$gte": 0}})
+        return reduce(or_, (*tombstones, merging, erasing), found)
 
     async def is_erasing(self) -> bool:
         """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""

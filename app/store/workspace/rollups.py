@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import Category
+from app.domain.events.events import CHECKOUT_CORRECTIONS, MERGE_FINISHED, Category
 from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import Span, has_quarters
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
@@ -55,6 +55,8 @@ _GROUP: Doc = {
 _COUNTED: Doc = {"$match": {"$and": COUNTED}}
 """Stage for the events that count in rows."""
 _QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
+_CAUSES = sorted({*CHECKOUT_CORRECTIONS, MERGE_FINISHED})
+"""Types of events for which walks may make differences of checkouts."""
 MAX_VALUES_READ = 50_000
 """Events whose values one read of a dimension examines."""
 
@@ -173,6 +175,21 @@ class RollupQueries(EventQueries):
         waiting = _waiting_of(docs)
         charge_counted(len(pass_ids) + waiting.number, examined=True)
         return waiting
+
+    async def first_cause_at(self, before_ms: int) -> datetime | None:
+        """Return the earliest instant, before `before_ms`, of a pending event for which a walk makes differences.
+
+        Differences of checkouts follow from their corrections, and from the ends of merges. Index: {workspace, occurred_at}
+        of pending events; the embedded server takes {pend, workspace, …}.
+        """
+        # With the instant in the first stage, the embedded server reads all events of the period.
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(pend={"$gte": 0})},
+            {"$match": {"type": {"$in": _CAUSES}, OCCURRED: {"$lt": from_ms(before_ms)}}},
+            {"$group": {"_id": None, "at": {"$min": f"${OCCURRED}"}}},
+        ]
+        docs = await self._collection.aggregate(stages).to_list(None)
+        return docs[0]["at"] if docs else None
 
     async def first_made_at(self, before_ms: int) -> datetime | None:
         """Return the earliest instant, before `before_ms`, of an event that a walk made and that is not stored yet.
