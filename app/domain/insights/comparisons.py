@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from app.domain.state.aggregations import PERIODS, GroupBy, Key
 from app.domain.values.decimals import average, subtract_exactly
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import DAY_MS, to_ms
 from app.domain.values.periods import PeriodUnit, add_periods, period_days
 from app.domain.values.zones import Days, days_of
 
@@ -79,8 +79,15 @@ def _year_before(days: Days, at_ms: int) -> int:
     day = days.day_of(at_ms)
     is_leap_day = (day.month, day.day) == (2, 29)
     before = date(day.year - 1, 2, 28) if is_leap_day else day.replace(year=day.year - 1)
-    last_ms = days.start_ms(before + timedelta(days=1)) - 1
-    return min(days.start_ms(before) + at_ms - days.start_ms(day), last_ms)
+    start_ms, last_ms = days.start_ms(before), days.start_ms(before + timedelta(days=1)) - 1
+    if at_ms == days.start_ms(day):
+        return start_ms
+    # The clock may change on one of the two days, so the same time is not the same length after the start of the day.
+    local_ms = days.local_ms(at_ms) - (day - before).days * DAY_MS
+    found = [local_ms - days.local_ms(edge_ms) + edge_ms for edge_ms in (start_ms, last_ms)]
+    # A time that the clock skipped is counted as if the clock had not changed yet.
+    existing = [each for each in found if days.local_ms(each) == local_ms]
+    return max(start_ms, min(existing[0] if existing else found[0], last_ms))
 
 
 def comparable_key(key: Key, group_by: Sequence[GroupBy], asked: Asked) -> tuple[str | int | None, ...]:
