@@ -18,17 +18,18 @@ class Missing:
     - `now_ms`: instant of the question.
     - `removals`: removals, erasures and merges that were requested.
     - `made_at`: earliest instant of an event that a walk made and that is not stored yet, or of one for which a walk will
-      make a difference of a checkout; None without one.
+      make a difference of a checkout; None without one, and for answers without such events.
     """
 
     now_ms: int
     removals: Waiting
-    made_at: datetime | None
+    made_at: datetime | None = None
 
     def freshness(self, waiting: Waiting, *, left_out_ms: int | None = None, is_stable: bool = True) -> Freshness:
         """Return the freshness of the answer. `waiting` are the events that the read has left out.
 
-        `left_out_ms` is the first instant that the answer leaves out. With `is_stable` false, it may be of several instants.
+        `left_out_ms` is the first instant that the answer leaves out; None if it leaves out none. With `is_stable` false,
+        the answer may be of several instants.
         """
         missing = self.removals | waiting
         missing_from = [at for at in (missing.oldest_at, self.made_at) if at is not None]
@@ -64,3 +65,27 @@ async def find_freshness(ctx: Context, selection: Selection) -> Freshness:
     missing = await look_for_missing(ctx, selection.to_ms)
     pending = await ctx.workspace.rollups.pending_rows(selection)
     return missing.freshness(pending.waiting | await ctx.workspace.rollups.parked(selection))
+
+
+async def find_pass_freshness(ctx: Context, pass_id: str) -> Freshness:
+    """Return the freshness of the figures that Punchcard keeps for a pass. Read the pass after this call.
+
+    Six round trips. Raises Unavailable; safe to repeat.
+    """
+    now = await ctx.now()
+    # What waits is read first: an event or a removal that is counted in between is then reported as pending.
+    uncounted = await ctx.workspace.uncounted.of_pass(pass_id)
+    return Missing(to_ms(now), await ctx.workspace.removals.pending()).freshness(uncounted)
+
+
+async def find_members_freshness(ctx: Context) -> Freshness:
+    """Return the freshness of memberships. Read the memberships after this call.
+
+    Eleven reads. Raises Unavailable; safe to repeat.
+    """
+    now, store = await ctx.now(), ctx.workspace
+    uncounted = await store.uncounted.of_workspace()
+    missing = Missing(to_ms(now), await store.removals.pending())
+    through = await store.progress.computed_through(now)
+    # The instants after it are not in the history yet.
+    return missing.freshness(uncounted, left_out_ms=to_ms(through) if through < now else None)

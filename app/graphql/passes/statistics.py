@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import strawberry
 
+from app.commands.insights.freshness import find_pass_freshness
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes
 from app.domain.rollups.selections import Selection
@@ -18,7 +19,7 @@ from app.domain.values.zones import parse_zone, stored_zone
 from app.domain.workspaces import WorkspaceProfile
 from app.graphql.context import Info
 from app.graphql.types.enums import CalendarPeriod, EventCategory
-from app.graphql.types.freshness import Freshness, read_freshness, read_pass_freshness
+from app.graphql.types.freshness import Freshness, freshness_of, read_freshness
 from app.graphql.types.selections import is_selected
 
 MAX_DAYS = 3660
@@ -132,7 +133,7 @@ async def build_pass_statistics(
         recorded, made = await info.context.workspace.aggregations.of_pass(card.id, after, before)
         return _statistics_of(domain.build_statistics(recorded, names, made=made), freshness)
     if is_selected(info, "freshness"):
-        freshness = await read_pass_freshness(info, card.id)
+        freshness = freshness_of(await find_pass_freshness(info.context.commands, card.id))
         # The pass was read before. An event that was counted since is in the pass as it is now.
         card = await info.context.workspace.passes.get(card.id) or card
     else:

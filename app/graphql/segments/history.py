@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from app.commands.insights.freshness import find_members_freshness
 from app.domain.errors import Code, InvalidInput
 from app.domain.segments import sizes
 from app.domain.segments.history import Change, Interval, Stay
@@ -15,7 +16,7 @@ from app.domain.values.instants import format_instant, parse_instant, to_ms
 from app.domain.values.periods import PeriodUnit
 from app.graphql.activities.causes import ActivityCause, cause_of
 from app.graphql.context import Info
-from app.graphql.types.freshness import Freshness, read_members_freshness
+from app.graphql.types.freshness import Freshness, freshness_of
 from app.graphql.types.ids import database_id
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
@@ -62,7 +63,9 @@ def with_progress(
 
 async def selected_freshness(info: Info) -> Freshness | None:
     """Return the freshness of a page of members that is read after this call; None if it is not selected."""
-    return await read_members_freshness(info) if is_selected(info, "freshness") else None
+    if not is_selected(info, "freshness"):
+        return None
+    return freshness_of(await find_members_freshness(info.context.commands))
 
 
 async def _computed_through(info: Info) -> datetime:

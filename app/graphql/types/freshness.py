@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 import strawberry
@@ -13,7 +13,6 @@ from app.domain.rollups.selections import Selection
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
-from app.store.workspace.waiting import Waiting
 
 
 @strawberry.type
@@ -64,36 +63,4 @@ def freshness_of(freshness: selections.Freshness) -> Freshness:
         pending_events=freshness.pending_events,
         exact=freshness.exact,
         error=freshness.error,
-    )
-
-
-async def read_pass_freshness(info: Info, pass_id: str) -> Freshness:
-    """Return the freshness of the figures that Punchcard keeps for a pass. Read the pass after this call.
-
-    Six round trips.
-    """
-    now, store = await info.context.commands.now(), info.context.workspace
-    # What waits is read first: an event or a removal that is counted in between is then reported as pending.
-    uncounted = await store.uncounted.of_pass(pass_id)
-    return _freshness_of_kept(now, now, uncounted | await store.removals.pending())
-
-
-async def read_members_freshness(info: Info) -> Freshness:
-    """Return the freshness of memberships. Read the memberships after this call.
-
-    Eleven reads.
-    """
-    now, store = await info.context.commands.now(), info.context.workspace
-    missing = await store.uncounted.of_workspace() | await store.removals.pending()
-    return _freshness_of_kept(now, await store.progress.computed_through(now), missing)
-
-
-def _freshness_of_kept(now: datetime, through: datetime, missing: Waiting) -> Freshness:
-    if missing.oldest_at is not None:
-        through = min(through, missing.oldest_at - timedelta(milliseconds=1))
-    return Freshness(
-        as_of=now,
-        computed_through=min(now, through),
-        pending_events=missing.number,
-        exact=missing.number == 0 and through >= now,
     )
