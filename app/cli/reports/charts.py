@@ -38,17 +38,21 @@ Bar = tuple[str, str, Decimal | None]
 
 
 def draw_columns(name: str, bars: Sequence[Bar], show: Show) -> str:
-    """Return an SVG with one upright bar for each value. `name` is its id in the page."""
-    return _draw(pygal.Bar(**_options(HEIGHT, show)), name, bars, show=show)
+    """Return an SVG with one upright bar for each value. `name` is its id in the page.
+
+    The numbers at the axis have no unit: the heading of the chart names it.
+    """
+    return _draw(pygal.Bar(**_options(HEIGHT)), name, bars, show=show)
 
 
 def draw_bars(name: str, bars: Sequence[Bar], show: Show) -> str:
-    """Return an SVG with one lying bar for each value, the first one at the top."""
-    chart = pygal.HorizontalBar(**_options(LINE_HEIGHT * len(bars) + 2 * LINE_HEIGHT, show), truncate_label=40)
-    return _draw(chart, name, bars[::-1], show=show)
+    """Return an SVG with one lying bar for each count, the first one at the top."""
+    # Without the least order, the axis of small counts has numbers such as 0.5.
+    options = {**_options(LINE_HEIGHT * len(bars) + 2 * LINE_HEIGHT), "truncate_label": 40, "order_min": 0}
+    return _draw(pygal.HorizontalBar(**options), name, bars[::-1], show=show)
 
 
-def _options(height: int, show: Show) -> dict[str, Any]:
+def _options(height: int) -> dict[str, Any]:
     return {
         "js": [],
         "style": _STYLE,
@@ -57,7 +61,7 @@ def _options(height: int, show: Show) -> dict[str, Any]:
         "margin": 8,
         "show_legend": False,
         "disable_xml_declaration": True,
-        "value_formatter": lambda value: show(Decimal(f"{value:.15g}")),
+        "value_formatter": lambda value: f"{Decimal(f'{value:.15g}'):,f}",
         "no_data_text": "",
     }
 

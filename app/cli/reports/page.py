@@ -11,7 +11,7 @@ from liquid.template import BoundTemplate
 from markupsafe import Markup
 
 from .charts import draw_bars, draw_columns
-from .figures import percent, show
+from .figures import percent, shorten, show
 from .reading import MonthReport
 
 SEGMENTS_DRAWN = 20
@@ -34,7 +34,7 @@ def write_page(report: MonthReport) -> str:
             for each in report.types
         ],
         weekdays=[
-            {"name": each.name, "cells": [{"text": f"{n:,}", "shade": n * 9 // busiest} for n in each.counts]}
+            {"name": each.name, "cells": [_cell(n, busiest) for n in each.counts]}
             for each in (report.weekdays if busiest else ())
         ],
         cohorts=[
@@ -68,6 +68,11 @@ def _texts(report: MonthReport) -> dict[str, object]:
         "over": report.is_over,
         "exact": report.exact,
     }
+
+
+def _cell(number: int, busiest: int) -> dict[str, object]:
+    """Return a cell of the busiest hours: its short text, its exact number, and the number of its colour, from 0 to 9."""
+    return {"text": shorten(number), "exact": f"{number:,}", "shade": number * 9 // busiest}
 
 
 def _shade(part: int, whole: int) -> dict[str, object]:

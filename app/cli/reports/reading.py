@@ -180,14 +180,20 @@ def _ask_part(client: Client, refusals: list[str], name: str, query: str, **vari
 
 
 def _money(now: Any, before: Any, chosen: str) -> list[Figure]:
-    """Return the revenue, its orders and their average in the chosen currency; then the revenue in each other one."""
+    """Return the revenue, its orders and their average in the chosen currency; then the revenue in each other one.
+
+    If there are others, the name of the orders has the currency: these are not all orders.
+    """
     rows, rows_before = ({row["currency"]: row for row in answer["revenue"]} for answer in (now, before))
     none = {"net": "0", "orders": 0, "average": None}
     mine, mine_before = rows.get(chosen, none), rows_before.get(chosen, none)
-    average, average_before = (Decimal(row["average"] or 0) for row in (mine, mine_before))
+    average, average_before = (
+        None if row["average"] is None else Decimal(row["average"]) for row in (mine, mine_before)
+    )
+    is_only = not (rows.keys() | rows_before.keys()) - {chosen}
     return [
         Figure("Revenue", Decimal(mine["net"]), Decimal(mine_before["net"]), currency=chosen),
-        Figure("Orders", Decimal(mine["orders"]), Decimal(mine_before["orders"])),
+        Figure("Orders" if is_only else f"Orders in {chosen}", Decimal(mine["orders"]), Decimal(mine_before["orders"])),
         Figure("Average order", average, average_before, currency=chosen),
         *(
             Figure("Revenue", Decimal(each["net"]), Decimal(rows_before.get(code, none)["net"]), currency=code)

@@ -28,7 +28,7 @@ def _lines(report: MonthReport) -> Iterator[str]:
     if not report.exact:
         yield "A deletion, an erasure or a merge is not finished, so the figures may still change."
     if report.is_empty:
-        yield f"Nothing was recorded in {report.title}."
+        yield f"Nothing happened in {report.title}."
     yield ""
     yield from _table(["", "", "before", "change"], [(f.name, f.text, f.text_before, f.change) for f in report.figures])
     most = max((value for _, value in report.days if value is not None), default=Decimal(0))

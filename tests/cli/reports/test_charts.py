@@ -34,3 +34,13 @@ def test_a_chart_has_no_script_and_no_address() -> None:
 def test_the_same_values_give_the_same_chart() -> None:
     bars = [("1", "Monday", Decimal(1))]
     assert draw_bars("sizes", bars, show) == draw_bars("sizes", bars, show)
+
+
+def test_axes_have_no_unit_and_counts_no_fractions() -> None:
+    def texts(svg: str) -> list[str]:
+        return [element.text or "" for element in fromstring(svg).iter() if element.tag.endswith("}text")]
+
+    money = draw_columns("revenue", [("1", "Monday", Decimal(2_000_000))], lambda value: show(value, "EUR"))
+    assert {"0", "2,000,000"} <= {*texts(money)}
+    assert not any("EUR" in text for text in texts(money))
+    assert not any("." in text for text in texts(draw_bars("sizes", [("one", "one", Decimal(1))], show)))

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.cli.reports.figures import Figure, show
+from app.cli.reports.figures import Figure, shorten, show
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,20 @@ def test_numbers_have_thousands_and_amounts_the_places_of_their_currency(
 def test_a_change_is_in_percent_of_the_month_before(value: str, before: str, change: str, direction: str) -> None:
     figure = Figure("Revenue", Decimal(value), Decimal(before), currency="EUR")
     assert (figure.change, figure.direction) == (change, direction)
+
+
+def test_an_average_without_orders_has_no_value_and_no_change() -> None:
+    figure = Figure("Average order", None, Decimal(5), currency="EUR")
+    assert (figure.text, figure.text_before, figure.change, figure.direction) == ("–", "5.00 EUR", "–", "same")
+    assert Figure("Average order", Decimal(5), None, currency="EUR").change == "–"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"), (999, "999"), (1_000, "1.0k"), (9_949, "9.9k"), (9_950, "10k"), (999_499, "999k"), (999_500, "1.0M"),
+        (12_345_678, "12M"), (5_000_000_000, "5,000M"),
+    ],
+)  # fmt: skip
+def test_counts_of_hours_are_short(number: int, text: str) -> None:
+    assert shorten(number) == text

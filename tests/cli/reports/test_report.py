@@ -75,7 +75,7 @@ async def test_a_month_is_text_with_its_figures_beside_those_of_the_month_before
     for line in (
         "Revenue | 1,350.50 USD | 100.00 USD | +1,250 %",
         "Revenue | 7 JPY | 0 JPY | –",
-        "Orders | 3 | 1 | +200 %",
+        "Orders in USD | 3 | 1 | +200 %",
         "Average order | 450.17 USD | 100.00 USD | +350 %",
         "Visits | 1 | 0 | –",
         "Active customers | 3 | 1 | +200 %",
@@ -120,10 +120,13 @@ async def test_the_page_loads_nothing_runs_no_script_and_escapes_every_text(api:
 
 
 async def test_a_month_without_events_says_so(api: Api, tmp_path: Path) -> None:
-    assert "Nothing was recorded in June 2020.\n" in (await report(api, "--month", "2020-06")).output
+    text = (await report(api, "--month", "2020-06")).output
+    assert "Nothing happened in June 2020.\n" in text
+    assert re.search(r"Orders +0 +0 +±0 %", text), "there is no currency but one"
+    assert re.search(r"Average order +– +– +–", text)
     file = tmp_path / "june.html"
     assert (await report(api, "--month", "2020-06", "--html", str(file))).exit_code == 0
-    assert "Nothing was recorded in June 2020." in Page(file.read_text()).texts
+    assert "Nothing happened in June 2020." in Page(file.read_text()).texts
 
 
 async def test_a_month_that_has_not_ended_says_so(api: Api, clock: FixedClock) -> None:
