@@ -21,7 +21,7 @@ from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import parse_each
 from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.node import fetch_node
-from app.graphql.types.paging import After, First, PageInfo, Pagination, number_of_key
+from app.graphql.types.paging import After, First, PageInfo, Pagination
 from app.store.mongo.paging import Page
 
 from .periods import PeriodInput, parse_period
@@ -80,14 +80,14 @@ class TopPass:
         return card
 
 
-def _key(item: RankedPass) -> tuple[int, str, str]:
-    return item.rank, item.pass_id, str(item.value)
+def _key(item: RankedPass) -> tuple[int, str, Decimal]:
+    return item.rank, item.pass_id, item.value
 
 
 def _listing_of(question: RankingQuestion) -> Pagination[RankedPass]:
     """Return the paging of one question. It refuses cursors of others, whose ranks mean nothing here."""
     own = blake2b(repr(question.key).encode(), digest_size=6).hexdigest()
-    return Pagination(f"top {own}", (int, str, str), _key)
+    return Pagination(f"top {own}", (int, str, Decimal), _key)
 
 
 @strawberry.type
@@ -120,20 +120,15 @@ class TopPasses:
         """
         listing = _listing_of(self.question)
         span = listing.span_or_default(self.input, first, after)
-        field = ("input", "after") if after is None else ("after",)
-        position = _parse_key(span.after, *field)
-        items, has_more = await read_ranking(info.context.commands, self.question, span.limit, position)
+        last = None if span.after is None else _pass_at(*span.after)
+        items, has_more = await read_ranking(info.context.commands, self.question, span.limit, last)
         page = Page(items, has_more)
         nodes = [TopPass(rank=each.rank, value=each.value, pass_id=each.pass_id) for each in items]
         return TopPassPage(nodes=nodes, page_info=listing.info(page, span))
 
 
-def _parse_key(key: tuple[object, ...] | None, *field: str) -> RankedPass | None:
-    if key is None:
-        return None
-    rank, pass_id, value = key
-    assert isinstance(rank, int)
-    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), str(pass_id), number_of_key(value, *field))
+def _pass_at(rank: int, pass_id: str, value: Decimal) -> RankedPass:
+    return RankedPass(min(max(rank, 0), MAX_RANKED_PASSES), pass_id, value)
 
 
 async def top_passes(

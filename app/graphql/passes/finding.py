@@ -20,7 +20,7 @@ from app.domain.passes.search_tokens import (
     Search,
     parse_search,
 )
-from app.domain.values.decimals import parse_decimal, plain
+from app.domain.values.decimals import parse_decimal
 from app.domain.values.instants import parse_instant, to_ms
 from app.domain.values.text import parse_external_id, parse_text
 from app.graphql.context import Info
@@ -28,7 +28,7 @@ from app.graphql.types.consistency import Consistency, ConsistencyArgument, Toke
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import MetadataCondition, parse_each, parse_if_given, parse_metadata_condition
 from app.graphql.types.ids import database_id
-from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination, number_of_key
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import RawDateTime, RawDecimal
 from app.store.mongo.paging import Key, Page, PageRequest
 from app.store.workspace.finding import MAX_COUNTED_PASSES
@@ -147,7 +147,7 @@ OrderArgument = Annotated[
 
 
 class _PassPagination(Pagination[domain.Pass]):
-    """Paging of the list of passes in one order. Cursors hold points as texts, and no text for the lack of a name."""
+    """Paging of the list of passes in one order. Cursors hold an empty text for the lack of a name."""
 
     def __init__(self, kind: str, order: PassOrderField, shape: tuple[type, ...]) -> None:
         super().__init__(kind, shape, lambda card: _to_cursor(sort_key(card, order)))
@@ -156,26 +156,24 @@ class _PassPagination(Pagination[domain.Pass]):
     def span(self, first: int | None, after: str | None, last: int | None, before: str | None) -> PageRequest:
         """Return the part of the list that the paging arguments ask for, with keys as `sort_key` makes them."""
         span = super().span(first, after, last, before)
-        return replace(span, after=self._sort_key(span.after, "after"), before=self._sort_key(span.before, "before"))
+        return replace(span, after=self._sort_key(span.after), before=self._sort_key(span.before))
 
-    def _sort_key(self, key: Key | None, field: str) -> Key | None:
-        if key is None or self._order not in (PassOrderField.NAME, PassOrderField.POINTS):
+    def _sort_key(self, key: Key | None) -> Key | None:
+        if key is None or self._order is not PassOrderField.NAME:
             return key
-        if self._order is PassOrderField.NAME:
-            return key[0] or NAMELESS, key[1]
-        return number_of_key(key[0], field), key[1]
+        return key[0] or NAMELESS, key[1]
 
 
-def _to_cursor(key: tuple[int | str | Decimal, str]) -> tuple[int | str, str]:
+def _to_cursor(key: tuple[int | str | Decimal, str]) -> tuple[int | str | Decimal, str]:
     value, pass_id = key
-    return plain(value) if isinstance(value, Decimal) else "" if value == NAMELESS else value, pass_id
+    return "" if value == NAMELESS else value, pass_id
 
 
 LISTINGS = {
     PassOrderField.CREATED: _PassPagination("pass", PassOrderField.CREATED, (int, str)),
     PassOrderField.LAST_EVENT: _PassPagination("pass by last event", PassOrderField.LAST_EVENT, (int, str)),
     PassOrderField.NAME: _PassPagination("pass by name", PassOrderField.NAME, (str, str)),
-    PassOrderField.POINTS: _PassPagination("pass by points", PassOrderField.POINTS, (str, str)),
+    PassOrderField.POINTS: _PassPagination("pass by points", PassOrderField.POINTS, (Decimal, str)),
 }
 """Paging in each order. A cursor of one order is refused in another."""
 

@@ -10,7 +10,7 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.cursors import decode_cursor, encode_cursor
-from app.domain.values.decimals import read_number
+from app.domain.values.decimals import plain, read_number
 from app.store.mongo.decimal128 import MAX_DIGITS
 from app.store.mongo.paging import Page, PageRequest
 
@@ -98,9 +98,11 @@ class PageDefaults(Protocol):
 
 
 class Pagination(Generic[ItemT]):
-    """Paging of one kind of list: the name and the key of its cursors."""
+    """Paging of one kind of list: the name and the key of its cursors. A key has whole numbers, texts and decimals."""
 
-    def __init__(self, kind: str, shape: tuple[type, ...], key: Callable[[ItemT], tuple[int | str, ...]]) -> None:
+    def __init__(
+        self, kind: str, shape: tuple[type, ...], key: Callable[[ItemT], tuple[int | str | Decimal, ...]]
+    ) -> None:
         self._kind = kind
         self._shape = shape
         self._key = key
@@ -151,14 +153,14 @@ class Pagination(Generic[ItemT]):
         path = (*under.get("after", ()), "after")
         return PageRequest(
             limit=DEFAULT_PAGE_SIZE if size is None else size,
-            after=None if after is None else decode_cursor(after, self._kind, self._shape, *path),
-            before=None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
+            after=None if after is None else self._key_in(after, *path),
+            before=None if before is None else self._key_in(before, "before"),
             backward=last is not None,
         )
 
     def cursor(self, item: ItemT) -> str:
         """Return the cursor of an item."""
-        return encode_cursor(self._kind, *self._key(item))
+        return self._encode(self._key(item))
 
     def connection(
         self,
@@ -175,7 +177,7 @@ class Pagination(Generic[ItemT]):
         """Return the position of the page in its list."""
         items = page.items
         first, last = (self.cursor(items[0]), self.cursor(items[-1])) if items else (None, None)
-        resume = None if page.resume is None else encode_cursor(self._kind, *page.resume)
+        resume = None if page.resume is None else self._encode(page.resume)
         return PageInfo(
             has_next_page=span.before is not None if span.backward else page.has_more,
             has_previous_page=page.has_more if span.backward else span.after is not None,
@@ -193,9 +195,20 @@ class Pagination(Generic[ItemT]):
         ]
         return span.cut(part)
 
+    def _encode(self, key: tuple[int | str | Decimal, ...]) -> str:
+        return encode_cursor(self._kind, *(plain(part) if isinstance(part, Decimal) else part for part in key))
 
-def number_of_key(part: object, *field: str) -> Decimal:
-    """Return the number that a cursor holds as a text. Raises InvalidInput for a text that no cursor of the list holds."""
+    def _key_in(self, cursor: str, *field: str) -> tuple[int | str | Decimal, ...]:
+        """Return the key in a cursor, which holds decimals as texts. Raises InvalidInput."""
+        stored = tuple(str if part is Decimal else part for part in self._shape)
+        key = decode_cursor(cursor, self._kind, stored, *field)
+        return tuple(
+            _number_in(part, *field) if expected is Decimal else part
+            for part, expected in zip(key, self._shape, strict=True)
+        )
+
+
+def _number_in(part: object, *field: str) -> Decimal:
     number = read_number(part)
     if number is None or len(number.as_tuple().digits) > MAX_DIGITS:
         raise InvalidInput(Code.INVALID, "This is not a cursor of this list; send a cursor that it returned.", *field)
