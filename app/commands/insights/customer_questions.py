@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from app.commands.context import Context
 from app.domain.events.event_queries import EventQuery
-from app.domain.insights.customer_values import ORDER_TYPES, Cell, CustomerValues, Thresholds
+from app.domain.insights.customer_values import Cell, CustomerValues, Thresholds
 from app.domain.insights.funnels import Funnel, FunnelStep
 from app.domain.insights.moments import MAX_MOMENTS, Moment
 from app.domain.insights.retention import Cohort, Cohorts, CohortUnit
@@ -80,11 +80,10 @@ async def find_cohorts(
 async def find_customer_values(
     ctx: Context, span: Span, types: Sequence[str], currency: str, quantiles: int
 ) -> tuple[Thresholds, tuple[Cell, ...], Freshness]:
-    """Return the cells of recency, frequency and monetary value, of events of `types`; of orders if it is empty.
+    """Return the cells of recency, frequency and monetary value, of events of `types`.
 
     Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat.
     """
-    types = types or ORDER_TYPES
     values = CustomerValues(types, currency)
     missing = await look_for_missing(ctx, span.to_ms)
     read = await ctx.workspace.moments.read_moments(span.query(types), values.add, MAX_MOMENTS, spend_in=currency)

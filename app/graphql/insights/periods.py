@@ -7,9 +7,9 @@ import strawberry
 from app.commands.insights.sealed import MAX_EVENTS
 from app.domain.errors import Code, InvalidInput
 from app.domain.insights.periods import MAX_PERIOD_DAYS, Asked, check_length, parse_month
-from app.domain.values.instants import LATEST, to_ms
+from app.domain.values.instants import to_ms
 from app.graphql.context import Info
-from app.graphql.passes.statistics import TimeWindow, parse_time, parse_time_window, zone_of
+from app.graphql.passes.statistics import TimeWindow, parse_time, zone_of
 from app.graphql.types.consistency import Consistency, await_consistency
 from app.graphql.types.scalars import RawDateTime
 
@@ -71,21 +71,16 @@ async def parse_period(info: Info, input: PeriodInput) -> Asked:
         raise InvalidInput(Code.INVALID, "Give only one of `month`, `period`, and `from` with `to`.", "input")
     if input.month is not None:
         return parse_month(input.month, zone, profile.week_start, "input", "month")
-    if input.period is not None:
-        bounds = None
-        if not isinstance(input.period.all_time, bool):
-            bounds = await parse_time_window(info, input.period, input.timezone, "input", name="period")
-        if bounds is None:
-            message = "This question needs an end. Give `from` and `to`, at most ten years apart, instead of `allTime`."
-            raise InvalidInput(Code.UNSUPPORTED, message, "input", "period", "allTime")
-        start, end = bounds
-        # A length of time ends with the present instant, which belongs to it.
-        end_ms = to_ms(end if end < LATEST else await info.context.commands.now()) + (0 if end < LATEST else 1)
-        return check_length(Asked(to_ms(start), end_ms, zone, week_start=profile.week_start), "input", "period")
-    if input.from_at is None or input.to_at is None:
+    if input.period is None and (input.from_at is None or input.to_at is None):
         message = "Give a `month` such as 2025-01, a `period`, or `from` and `to`."
         raise InvalidInput(Code.REQUIRED, message, "input", "to" if input.from_at is not None else "from")
-    from_at, to_at = await parse_time(info, None, input.timezone, "input", from_at=input.from_at, to_at=input.to_at)
-    assert from_at is not None
-    assert to_at is not None
-    return check_length(Asked(to_ms(from_at), to_ms(to_at), zone, week_start=profile.week_start), "input", "to")
+    if input.period is not None and isinstance(input.period.all_time, bool):
+        message = "This question needs an end. Give `from` and `to`, at most ten years apart, instead of `allTime`."
+        raise InvalidInput(Code.UNSUPPORTED, message, "input", "period", "allTime")
+    start, end = await parse_time(
+        info, input.period, input.timezone, "input", from_at=input.from_at, to_at=input.to_at, name="period"
+    )
+    assert start is not None
+    # A length of time ends with the present instant, which belongs to it.
+    end_ms = to_ms(await info.context.commands.now()) + 1 if end is None else to_ms(end)
+    return check_length(Asked(to_ms(start), end_ms, zone, week_start=profile.week_start), "input", "to")

@@ -63,7 +63,7 @@ async def parse_span(info: Info, input: CustomerPeriodInput) -> SpanAsked:
     """Return the period of a question. Without an end, it ends with the present millisecond. Raises InvalidInput."""
     profile = await info.context.commands.profile()
     now = await info.context.commands.now()
-    if input.month is not None or (input.period is not None and input.period.all_time is not True):
+    if input.month is not None:
         asked = await parse_period(info, input)
         span = Span(asked.from_ms, asked.to_ms, asked.zone, now_ms=to_ms(now))
     else:
@@ -72,9 +72,9 @@ async def parse_span(info: Info, input: CustomerPeriodInput) -> SpanAsked:
 
 
 async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, now_ms: int) -> Span:
-    start, end = await parse_time(info, None, None, "input", from_at=input.from_at, to_at=input.to_at)
-    if input.period is not None and (start, end) != (None, None):
-        raise InvalidInput(Code.INVALID, "Give only one of `period`, and `from` with `to`.", "input", "period")
+    start, end = await parse_time(
+        info, input.period, input.timezone, "input", from_at=input.from_at, to_at=input.to_at, name="period"
+    )
     start_ms, end_ms = None if start is None else to_ms(start), now_ms + 1 if end is None else to_ms(end)
     if start_ms is not None:
         if start_ms >= end_ms:

@@ -142,20 +142,27 @@ async def build_pass_statistics(
 
 
 async def parse_time(
-    info: Info, window: TimeWindow | None, timezone: str | None, *under: str, from_at: object, to_at: object
+    info: Info,
+    window: TimeWindow | None,
+    timezone: str | None,
+    *under: str,
+    from_at: object,
+    to_at: object,
+    name: str = "timeWindow",
 ) -> tuple[datetime | None, datetime | None]:
     """Return the time that a window or two instants mean as [start, end). None is an open end.
 
-    Raises InvalidInput for a window beside an instant, if `from` does not lie before `to`, and as `parse_time_window`.
+    `under` is the path of the arguments, and `name` is that of the window among them. Raises InvalidInput for a window
+    beside an instant, if `from` does not lie before `to`, and as `_parse_window`.
     """
     if from_at is None and to_at is None:
-        bounds = await parse_time_window(info, window, timezone, *under)
+        bounds = await _parse_window(info, window, timezone, *under, name=name)
         if bounds is None:
             return None, None
         start, end = bounds
         return start, None if end == LATEST else end
     if window is not None:
-        raise InvalidInput(Code.INVALID, "Give `timeWindow`, or `from` and `to`, not both.", *under, "timeWindow")
+        raise InvalidInput(Code.INVALID, f"Give `{name}`, or `from` and `to`, not both.", *under, name)
     start_at = None if from_at is None else parse_instant(from_at, *under, "from")
     end_at = None if to_at is None else parse_instant(to_at, *under, "to")
     if start_at is not None and end_at is not None and start_at >= end_at:
@@ -163,12 +170,10 @@ async def parse_time(
     return start_at, end_at
 
 
-async def parse_time_window(
-    info: Info, window: TimeWindow | None, timezone: str | None, *under: str, name: str = "timeWindow"
+async def _parse_window(
+    info: Info, window: TimeWindow | None, timezone: str | None, *under: str, name: str
 ) -> tuple[datetime, datetime] | None:
     """Return the time that a window means as [start, end), or None for all time.
-
-    `under` is the path of the arguments, and `name` is that of the window among them.
 
     Raises InvalidInput for `allTime: false`, an unknown time zone, or a length outside one hour to 3,660 days.
     """

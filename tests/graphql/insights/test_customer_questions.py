@@ -220,6 +220,7 @@ async def read_members(business: Business, segment_id: str) -> list[str]:
         (RETURNS, {"from": "1925-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z"}, "OUT_OF_RANGE", ["input", "from"]),
         (RETURNS, {"month": "2025-13"}, "INVALID", ["input", "month"]),
         (RETURNS, {"period": {"allTime": True}, "to": "2025-01-01T00:00:00Z"}, "INVALID", ["input", "period"]),
+        (RETURNS, {"period": {"allTime": False}}, "INVALID", ["input", "period", "allTime"]),
         (RETENTION, {"currency": "XYZ"}, "UNKNOWN", ["input", "currency"]),
         (RETENTION, {"cohort": "WEEK", "from": "2018-01-01T00:00:00Z"}, "LIMIT", ["input", "from"]),
         (VALUES, {"quantiles": 11}, "OUT_OF_RANGE", ["input", "quantiles"]),
