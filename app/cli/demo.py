@@ -1,15 +1,12 @@
 """`punchcard demo`: loads three coffee bars, their guests and four months of visits through the API.
 
-One seed and the instant at which the first guest was created determine all data. So a second run sends the same events,
-and the API records nothing twice.
+A second run sends the same events, and the API records nothing twice.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,27 +19,14 @@ from app.config.settings import Settings
 from app.local.key_file import KeyFile
 
 from .client import Client, with_client
+from .demo_data import Guest, generate_events, generate_guests
 from .demo_rewards import REWARDS_QUERY, create_rewards, redeem_rewards
 
-SEED = 20
-DAYS = 120
 RECENT = timedelta(days=3)
 """Events of these last days are recorded after the segments exist, so that events cause transitions in the feed."""
-BACKFILL_TIMEOUT_SECONDS = 20
+PROCESSING_TIMEOUT_SECONDS = 20
+"""How long the command waits each time for the worker. A busy machine may take longer."""
 TOP_GUESTS = 5
-
-NAMES = """Ada Okafor|Ben Lindqvist|Carla Mendes|Dmitri Volkov|Elif Kaya|Farid Haddad|Greta Baumann|Hana Sato|Ivo Marić
-Jana Nováková|Kofi Mensah|Lena Vogt|Mateo Ruiz|Nadia Rahman|Oskar Nilsson|Priya Nair|Quentin Dubois|Rosa Conti
-Sven Eriksen|Tara Walsh|Umar Siddiqui|Vera Popescu|Wim de Boer|Xenia Papadaki|Yusuf Demir|Zoe Martin|Amara Diallo
-Bruno Costa|Chloé Laurent|Daniel Weiss|Emma Fischer|Finn Jansen|Gloria Rossi|Hugo Silva|Ines Moreau|Jonas Keller
-Karin Holm|Liam Byrne|Mira Shah|Noah Peters""".replace("\n", "|").split("|")
-BARS = ("Harbour", "Market Hall", "Station")
-MENU = {
-    "espresso": "2.40", "flat white": "3.90", "filter": "3.20", "chai": "4.10", "cinnamon bun": "3.60",
-    "banana bread": "3.80", "toastie": "6.50", "beans 250 g": "11.50",
-}  # fmt: skip
-HABITS = (("daily", 2.6, 0, 8), ("weekly", 7.0, 0, 16), ("lapsed", 5.0, 33, 10), ("new", 4.0, 0, 6))
-"""Kinds of guests: name, mean days between visits, days since the last visits, and number of guests."""
 
 _PASSES = """mutation ($passes: [CreatePassInput!]!) { createPasses(input: { passes: $passes }) {
   created duplicate results { status pass { createdAt } userErrors { message } } userErrors { message } } }"""
@@ -58,8 +42,8 @@ _SET_TIERS = """mutation ($input: SetTierProgramInput!) { setTierProgram(input: 
 _RULES = """{ rules { nodes { name key statistics { fired pointsAwarded } } }
   passes { nodes { externalId holder { name } pointsBalance tier } } }"""
 _STATE = """{ passes { totalCount } events { totalCount } activity { totalCount }
-  segments { nodes { key name memberCount backfill { done } } } }"""
-
+  segments { nodes { key name memberCount backfill { done } } }
+  newest: segments(first: 1) { nodes { members(first: 0) { freshness { exact } } } } }"""
 _CHANNEL = """mutation ($input: CreateChannelInput!) { createChannel(input: $input) {
   channel { id } userErrors { code message } } }"""
 
@@ -93,15 +77,6 @@ QUERIES = (
 )
 
 
-@dataclass(frozen=True)
-class _Guest:
-    external_id: str
-    name: str
-    habit: str
-    every_days: float
-    stopped_days: int
-
-
 @click.command()
 @with_client
 def demo(settings: Settings, client: Client) -> None:
@@ -115,7 +90,7 @@ def demo(settings: Settings, client: Client) -> None:
       punchcard demo
     """
     console = Console(markup=False, highlight=False)
-    guests = list(_generate_guests())
+    guests = list(generate_guests())
     first = _create_passes(client, [_pass_input(guests[0])])["results"][0]["pass"]
     if first is None:
         raise click.ClickException(
@@ -123,7 +98,7 @@ def demo(settings: Settings, client: Client) -> None:
         )
     until = datetime.fromisoformat(first["createdAt"]).replace(second=0, microsecond=0)
     _create_passes(client, [_pass_input(guest) for guest in guests[1:]])
-    events = list(_generate_events(guests, until))
+    events = list(generate_events(guests, until))
     recent = [event for event in events if datetime.fromisoformat(event["occurredAt"]) > until - RECENT]
     recorded = _record_events(client, [event for event in events if event not in recent])
     _wait_until_done(client)
@@ -144,76 +119,22 @@ def demo(settings: Settings, client: Client) -> None:
     counts = [str(state[noun]["totalCount"]) for noun in ("passes", "events", "activity")]
     table.add_row(*counts, "\n".join(members))
     console.print(table)
+    if not _is_processed(state):
+        console.print(
+            "The worker is still busy, so these figures may change. Run the command again to see the final ones."
+        )
     _print_points(console, client)
     path = KeyFile(settings.data_dir).path
     key = f"the key in {path}" if client.key == KeyFile(settings.data_dir).read() else "your API key"
     console.print(f"Open {client.address('/graphiql')}, enter {key}, and paste a query:", soft_wrap=True)
     for title, query in QUERIES:
         console.print(f"\n# {title}\n{query}", soft_wrap=True)
+    console.print(f"\nOr read what happened this month: punchcard report --month {until:%Y-%m}", soft_wrap=True)
 
 
-def _generate_guests() -> Iterator[_Guest]:
-    names = iter(enumerate(NAMES, 1))
-    for habit, every_days, stopped_days, count in HABITS:
-        for _ in range(count):
-            number, name = next(names)
-            yield _Guest(
-                external_id=f"guest-{number:03}",
-                name=name,
-                habit=habit,
-                every_days=every_days,
-                stopped_days=stopped_days,
-            )
-
-
-def _pass_input(guest: _Guest) -> dict[str, Any]:
+def _pass_input(guest: Guest) -> dict[str, Any]:
     email = f"{guest.external_id}@example.com"
     return {"externalId": guest.external_id, "holder": {"name": guest.name, "email": email}}
-
-
-def _generate_events(guests: Sequence[_Guest], until: datetime) -> Iterator[dict[str, Any]]:
-    """Yield the events of every guest up to an instant.
-
-    Most are purchases, some are check-ins. After ten purchases a guest redeems a free coffee.
-    """
-    for guest in guests:
-        chance = random.Random(f"{SEED}:{guest.external_id}")
-        bar = chance.choice(BARS)
-        started_days = 21 if guest.habit == "new" else DAYS
-        at = until - timedelta(days=started_days - chance.random() * 3)
-        number = purchases = 0
-        while at <= until - timedelta(days=guest.stopped_days):
-            number += 1
-            visited_bar = bar if chance.random() < 0.8 else chance.choice(BARS)
-            event: dict[str, Any] = {
-                "passExternalId": guest.external_id,
-                "externalId": f"{guest.external_id}-{number:04}",
-                "source": "demo",
-                "occurredAt": at.isoformat(timespec="milliseconds"),
-                "metadata": {"bar": visited_bar},
-            }
-            if purchases and purchases % 10 == 0:
-                purchases = 0
-                yield {
-                    **event,
-                    # Not `redemption`: an event of that type would occur when it is recorded, not in the past.
-                    "externalId": f"{event['externalId']}-coffee",
-                    "type": "coffee_redeemed",
-                    "points": "-10",
-                }
-            elif chance.random() < 0.15:
-                yield {**event, "type": "check_in"}
-            else:
-                purchases += 1
-                yield {**event, "type": "purchase", **_generate_purchase(chance, visited_bar)}
-            at += timedelta(days=max(0.3, chance.expovariate(1 / guest.every_days)))
-            at = at.replace(minute=chance.randrange(60)) if at.replace(minute=59) < until else at
-
-
-def _generate_purchase(chance: random.Random, bar: str) -> dict[str, Any]:
-    items = chance.sample(list(MENU), chance.choice((1, 1, 2, 2, 3)))
-    total = sum((Decimal(MENU[item]) for item in items), Decimal(0))
-    return {"amount": str(total), "points": "1", "metadata": {"bar": bar, "items": ", ".join(items)}}
 
 
 def _create_segments(client: Client) -> None:
@@ -335,12 +256,17 @@ def _check(payload: Mapping[str, Any]) -> None:
 
 def _wait_until_done(client: Client) -> dict[str, Any]:
     """Return the workspace's counts when the worker has processed all events, or after 20 seconds."""
-    deadline = time.monotonic() + BACKFILL_TIMEOUT_SECONDS
+    deadline = time.monotonic() + PROCESSING_TIMEOUT_SECONDS
     previous: dict[str, Any] = {}
     while True:
         state = client.ask(_STATE)
-        is_backfilled = all(segment["backfill"]["done"] for segment in state["segments"]["nodes"])
-        if (is_backfilled and state == previous) or time.monotonic() > deadline:
+        if (_is_processed(state) and state == previous) or time.monotonic() > deadline:
             return state
         previous = state
         time.sleep(0.5)
+
+
+def _is_processed(state: Mapping[str, Any]) -> bool:
+    """Return whether nothing waits to be evaluated. Before the first segment, that is not known, and true."""
+    is_exact = all(segment["members"]["freshness"]["exact"] for segment in state["newest"]["nodes"])
+    return is_exact and all(segment["backfill"]["done"] for segment in state["segments"]["nodes"])
