@@ -69,14 +69,14 @@ class PreviewRun:
     async def read(self, span: PageRequest) -> Page[Pass]:
         """Return a page of passes, the newest first, with what this preview reads of them."""
         preview = self._preview
-        return await self._workspace.passes.evaluable(
+        return await self._workspace.evaluable_passes.page(
             span, preview.measure_keys, is_counted=preview.may_build_measures, is_replayed=self._is_replayed
         )
 
     def read_all(self) -> AsyncIterator[list[Pass]]:
         """Iterate over all passes, in parts, with what this preview reads of them."""
         preview = self._preview
-        return self._workspace.passes.all_evaluable(
+        return self._workspace.evaluable_passes.all(
             preview.measure_keys, is_counted=preview.may_build_measures, is_replayed=self._is_replayed
         )
 
@@ -84,7 +84,7 @@ class PreviewRun:
         """Return about 2,000 of the `total` passes, chosen at random; None if passes have no draws yet."""
         preview = self._preview
         await charge(min(MAX_DRAWN_PASSES, total))
-        return await self._workspace.passes.drawn(
+        return await self._workspace.evaluable_passes.drawn(
             MAX_DRAWN_PASSES, total, preview.measure_keys,
             is_counted=preview.may_build_measures, is_replayed=self._is_replayed,
         )  # fmt: skip

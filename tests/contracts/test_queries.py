@@ -407,10 +407,10 @@ async def call_all_queries(business: Business) -> None:
     assert await store.passes.version(ann.id) == card.version
     await store.counted_events.history(card)
     await store.counted_events.histories([card])
-    assert [part async for part in store.passes.all_evaluable(["m1"], is_counted=True)]
-    await store.passes.evaluable(PageRequest(2), ["m1"], is_counted=True)
+    assert [part async for part in store.evaluable_passes.all(["m1"], is_counted=True)]
+    await store.evaluable_passes.page(PageRequest(2), ["m1"], is_counted=True)
     assert await store.pass_draws.ids(0, 3, 3)
-    assert await store.passes.drawn(3, 5, ["m1"], is_counted=True, is_replayed=True)
+    assert await store.evaluable_passes.drawn(3, 5, ["m1"], is_counted=True, is_replayed=True)
     span_ms = (to_ms(EARLIEST), to_ms(await ctx.now()))
     await store.counted_events.latest_matching(card, lambda event: True, span_ms, 5)
     await store.counted_events.latest_matching(card, lambda event: True, (None, None), 5)

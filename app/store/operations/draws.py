@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.ids import draw_of
 from app.store.mongo.queries import EMBEDDED_CHUNK, Database, translating_errors
-from app.store.workspace.passes import DRAWN
+from app.store.workspace.evaluable_passes import DRAWN
 
 PASSES_DRAWN = 1_000
 """Passes that are read at once."""

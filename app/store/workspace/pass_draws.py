@@ -5,7 +5,8 @@ from __future__ import annotations
 from app.domain.ids import MAX_DRAW
 from app.store.mongo.queries import WorkspaceQueries
 
-from .passes import DRAW_MARGIN
+DRAW_MARGIN = 1.2
+"""How many more passes a read of draws looks at than it wants."""
 
 
 class PassDrawQueries(WorkspaceQueries):

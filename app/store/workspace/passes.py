@@ -6,13 +6,12 @@ Erased passes are never returned. For a merged pass, its survivor is returned.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
 from app.clock import system_ms
-from app.domain.ids import MAX_DRAW, SLOTS
+from app.domain.ids import SLOTS
 from app.domain.passes.passes import Pass
 from app.domain.state.lots import Lots
 from app.domain.state.measures import State
@@ -24,8 +23,7 @@ from app.store.codecs.states import state_from_doc
 from app.store.mongo.id_pages import read_id_page
 from app.store.mongo.id_ranges import PASS_IDS
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new, translating_errors
-from app.store.mongo.read_ahead import read_ahead
+from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
 from app.store.mongo.usage import charge_counted
 
 from .activities import any_of
@@ -33,21 +31,6 @@ from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
 LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0, **FIND_PROJECTION}
-EVALUATED = (
-    "workspace", "external_id", "profile", "installed_at", "created_at", "updated_at", "at", "rev", "points", "memberships",
-    "v", "fid", "n", "due", "tier", "tier_span",
-)  # fmt: skip
-"""The fields that every evaluation reads."""
-COUNTED = ("aggregates", "made", "lb", "decided", "out")
-"""The fields from which an evaluation builds what the pass does not store."""
-REPLAYED = (*COUNTED, "base", "gift", "installed_by_event")
-"""The fields from which a replay of the pass begins."""
-DRAWN = "pass_draws"
-"""The document in `constants` that says how far the passes have draws: `after` is the last pass, `done` is the end."""
-DRAW_MARGIN = 1.2
-"""How many more passes a read of draws looks at than it wants."""
-PART_SIZE = 1_000
-"""Passes in one part of `all_evaluable`."""
 IDENTITY_PROJECTION = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """A filter that excludes stubs and aliases, which have no `created_at`. The index covers the bound."""
@@ -223,58 +206,7 @@ class PassQueries(WorkspaceQueries):
 
     async def page(self, span: PageRequest) -> Page[Pass]:
         """Return passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
-        return await self._page(span, LIST_PROJECTION)
-
-    async def _page(self, span: PageRequest, projection: Doc) -> Page[Pass]:
-        order = (("created_at", -1), ("_id", -1))
-        return await read_page(
-            self._collection,
-            self._in_workspace(created_at=CREATED),
-            order,
-            to_stored_keys(span),
-            from_doc,
-            projection,
-        )
-
-    async def evaluable(
-        self, span: PageRequest, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
-    ) -> Page[Pass]:
-        """Return passes as `page` does, with these measures only. Index: {workspace, created_at, _id}.
-
-        With `is_counted`, they also have what a measure is built from. With `is_replayed`, they have what they began as.
-        """
-        return await self._page(span, _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed))
-
-    async def drawn(
-        self, limit: int, total: int, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
-    ) -> list[Pass] | None:
-        """Return about `limit` of the `total` passes, chosen at random, and the same ones each time, as `evaluable`.
-
-        None if passes of an earlier version have no draws yet. Two round trips. Index: {workspace, draw}.
-        """
-        progress = await self._db["constants"].find_one({"_id": DRAWN})
-        if progress is None or not progress.get("done"):
-            return None
-        # The embedded servers sort all passes between the bounds.
-        bound = MAX_DRAW if limit * DRAW_MARGIN >= total else int(MAX_DRAW * limit * DRAW_MARGIN / total)
-        fields = _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed)
-        where = self._in_workspace(draw={"$gte": 0, "$lt": bound})
-        cursor = self._collection.find(where, fields, batch_size=limit + 1).sort("draw", 1).limit(limit)
-        return await asyncio.to_thread(_from_docs, await cursor.to_list(None))
-
-    async def all_evaluable(
-        self, measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool = False
-    ) -> AsyncIterator[list[Pass]]:
-        """Yield all passes in parts of up to 1,000, as `evaluable` returns them, in no order.
-
-        The next part is read meanwhile. On the embedded servers, pages would cost the square of the number of passes: each
-        page sorts all further ones. Index: {workspace, created_at, _id}.
-        """
-        fields = _evaluated(measure_keys, is_counted=is_counted, is_replayed=is_replayed)
-        with translating_errors("PassQueries.all_evaluable"):
-            cursor = self._collection.find(self._in_workspace(created_at=CREATED), fields, batch_size=PART_SIZE)
-            async for docs in read_ahead(partial(cursor.to_list, PART_SIZE)):
-                yield await asyncio.to_thread(_from_docs, docs)
+        return await read_newest(self._collection, self._in_workspace(created_at=CREATED), span, LIST_PROJECTION)
 
     async def count(self) -> int:
         """Return the number of passes. Index: {workspace, created_at, _id}."""
@@ -339,12 +271,7 @@ class PassQueries(WorkspaceQueries):
         return {doc["_id"]: doc["count"] for doc in docs}
 
 
-def _from_docs(docs: Sequence[Doc]) -> list[Pass]:
-    """Return the passes of many documents, in a thread: 1,000 of them would hold up the loop for 25 ms."""
-    return [from_doc(doc) for doc in docs]
-
-
-def _evaluated(measure_keys: Iterable[str], *, is_counted: bool, is_replayed: bool) -> Doc:
-    """Return the projection of passes that are evaluated by these measures."""
-    more = REPLAYED if is_replayed else COUNTED if is_counted else ()
-    return dict.fromkeys((*EVALUATED, *(f"state.{key}" for key in measure_keys), *more), 1)
+async def read_newest(passes: Collection, created: Doc, span: PageRequest, projection: Doc) -> Page[Pass]:
+    """Return a page of the passes that a filter with a bound of `created_at` selects, the newest first."""
+    order = (("created_at", -1), ("_id", -1))
+    return await read_page(passes, created, order, to_stored_keys(span), from_doc, projection)

@@ -23,6 +23,7 @@ from .counted_events import CountedEventQueries
 from .customers import CustomerQueries
 from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
+from .evaluable_passes import EvaluablePassQueries
 from .event_types import EventTypeQueries
 from .events import EventQueries
 from .exports import ExportQueries
@@ -89,6 +90,7 @@ class Workspace(ErrorTranslating):
         self._cache = WorkspaceCache() if cache is None else cache
         self._position_lock = asyncio.Lock()
         self.passes = PassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.evaluable_passes = EvaluablePassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.pass_draws = PassDrawQueries(db, workspace_id, in_chunk)
         self.finding = FindQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)

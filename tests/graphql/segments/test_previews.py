@@ -17,8 +17,8 @@ from app.graphql.types.ids import from_global_id, to_global_id
 from app.store.codecs import counting
 from app.store.mongo.queries import Doc
 from app.store.operations.draws import draw_passes
-from app.store.workspace import counted_events, passes
-from app.store.workspace.passes import DRAWN
+from app.store.workspace import counted_events, evaluable_passes
+from app.store.workspace.evaluable_passes import DRAWN
 from tests.business import Business, bought_within, purchases
 from tests.graphql.serving import Api
 from workers.stages.run_job import jobs
@@ -118,7 +118,7 @@ async def test_preview_decodes_what_it_reads_outside_the_loop(api: Api, monkeypa
     await record_passes(api.business)
     threads = dict[str, set[int]]()
     monkeypatch.setattr(counted_events, "DECODED_IN_LOOP", 0)
-    for module in (passes, counting):
+    for module in (evaluable_passes, counting):
         decode = module.from_doc
 
         def note(doc: Doc, decode: Any = decode, name: str = module.__name__) -> Any:
@@ -127,7 +127,7 @@ async def test_preview_decodes_what_it_reads_outside_the_loop(api: Api, monkeypa
 
         monkeypatch.setattr(module, "from_doc", note)
     assert (await preview(api, bought_within(3), first=0))["estimate"]["exact"]
-    assert threads.keys() == {passes.__name__, counting.__name__}
+    assert threads.keys() == {evaluable_passes.__name__, counting.__name__}
     assert not any(threading.get_ident() in found for found in threads.values())
 
 
