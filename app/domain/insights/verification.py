@@ -26,7 +26,8 @@ class Verified:
     """Sums of a comparison.
 
     - `passes`: passes that were compared with `events` events.
-    - `partial`: those of which only the sums by type were compared, for they have too many events.
+    - `partial`: those of which only the aggregates and the sums by month and year were compared, for they have too many
+      events.
     - `gone`: passes that were erased or merged meanwhile.
     - `rollups`: rollups that were compared with `rollup_events` events.
     - `waiting`: rollups that wait to be sealed anew, and were not compared.

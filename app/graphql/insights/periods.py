@@ -20,7 +20,9 @@ class PeriodInput:
 
     month: str | None = strawberry.field(default=None, description='Calendar month, for example "2025-01".')
     period: TimeWindow | None = strawberry.field(
-        default=None, description="Current period of the calendar, or a length of time that ends now."
+        default=None,
+        description="Current period of the calendar, or a length of time that ends now. Not `allTime`: the question "
+        "needs an end.",
     )
     from_at: RawDateTime | None = strawberry.field(
         name="from", default=None, description="Events that occurred at this instant or later. Needs `to`."

@@ -16,7 +16,7 @@ from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.domain.workspaces import WorkspaceProfile
 from app.graphql.context import Info
-from app.graphql.passes.statistics import parse_time, zone_of
+from app.graphql.passes.statistics import TimeWindow, parse_time, zone_of
 from app.graphql.plans import note_plan
 from app.graphql.types.filters import parse_each
 from app.graphql.types.scalars import RawDateTime
@@ -34,6 +34,11 @@ CURRENCY = "Currency of the revenue: a code of ISO 4217. Default: the currency o
 class CustomerPeriodInput(PeriodInput):
     """Period of a question about customers: a `month`, a `period`, or `from` and `to`. Default: all time up to now."""
 
+    period: TimeWindow | None = strawberry.field(
+        default=None,
+        description="Current period of the calendar, a length of time that ends now, or all time. Default: all time up to "
+        "now, unless another field names the period.",
+    )
     from_at: RawDateTime | None = strawberry.field(
         name="from",
         default=None,

@@ -185,7 +185,11 @@ class EventSummary:
 
     @strawberry.field
     async def active_passes(self, info: Info) -> int:
-        """Number of passes with an event in the period."""
+        """Number of passes with an event in the period.
+
+        Whole months are read from sums of passes, all else from events. If more than 200,000 events would be read, the
+        field fails with `LIMIT` and advice. So do `newPasses` and `returningPasses`.
+        """
         return (await _count_active(info, self.asked)).active
 
     @strawberry.field

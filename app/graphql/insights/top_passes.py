@@ -44,8 +44,8 @@ class TopPassesInput(PeriodInput):
     by: TopBy = strawberry.field(description="What the passes are compared by.")
     types: list[str] | None = strawberry.field(
         default=None,
-        description="Event types that count. Default: all types. With types, the events of the period are read, so a long "
-        "period may cost too much. Not for `POINTS`.",
+        description="Event types that count, at most 50. Default: all types. With types, the events of the period are "
+        "read, so a long period may cost too much. Not for `POINTS`.",
     )
     currency: str | None = strawberry.field(
         default=None,
@@ -136,7 +136,8 @@ async def top_passes(
 ) -> TopPasses:
     """Find the passes with the greatest values in a period. Needs the scope `read`.
 
-    Without `types`, the answer costs the same however many events there are.
+    Without `types`, the answer costs the same however many events there are. It comes from sums of each pass by month and
+    year. While more than 50,000 events of the period are in none of them yet, the query fails with `LIMIT` and advice.
     """
     asked = await parse_period(info, input)
     profile = await info.context.commands.profile()
