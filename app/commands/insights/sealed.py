@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.commands.context import Context
+from app.domain.rollups.choices import Choice, choose, choose_hours
 from app.domain.rollups.levels import Level
-from app.domain.rollups.plans import Choice, Head, Period, PeriodPlan, choose, choose_hours, runs_of
+from app.domain.rollups.plans import Head, Period, PeriodPlan, runs_of
 from app.domain.rollups.rows import CountedRow
 from app.domain.rollups.selections import Plan
 from app.domain.values.instants import HOUR_MS

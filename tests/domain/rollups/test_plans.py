@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.domain.rollups.building import Content, build_content, rows_of
+from app.domain.rollups.choices import Choice, choose, choose_hours
 from app.domain.rollups.levels import Level
-from app.domain.rollups.plans import Choice, Head, Period, PeriodPlan, choose, choose_hours, plan_period, runs_of
+from app.domain.rollups.plans import Head, Period, PeriodPlan, plan_period, runs_of
 from app.domain.rollups.rows import CountedRow, add_rows, row_of
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.values.instants import DAY_MS, HOUR_MS
