@@ -18,7 +18,7 @@ from unittest.mock import patch
 from app.domain import activities
 from app.domain.events.events import Event
 from app.domain.fold import advance as fold_advance
-from app.domain.fold import entries, instant
+from app.domain.fold import entries, instant, saving
 from app.domain.fold.advance import _Course
 from app.domain.state import points
 from app.store.codecs import counting, pass_writes
@@ -154,11 +154,11 @@ MUTANTS = (
     ),
     Mutant(
         name="due drops last_folded_ids",
-        owner=advance,
-        function="advance_passes",
-        old="        if advanced.folded_ids:\n",
-        new="        if True:\n",
-        also=(due, fold),
+        owner=saving,
+        function="build_pass",
+        old="if folded_ids else (card.last_folded_ids, card.decisions)",
+        new="if True else (card.last_folded_ids, card.decisions)",
+        also=(fold_advance,),
         rare=True,
     ),
     Mutant(

@@ -80,11 +80,8 @@ async def advance_passes(
     saved: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
     for card, advanced in walks.done:
-        after = advanced.card
-        if advanced.folded_ids:
-            after = replace(after, last_folded_ids=advanced.folded_ids, decisions=advanced.decisions)
         saved[card.id] = Saved(advanced, new_id("fid"))
-        writes.append((card, after, advanced.entries, saved[card.id].write_id))
+        writes.append((card, advanced.card, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)
     worker.looks.unsealed |= {
         each.advanced.card.workspace_id for each in saved.values() if each.advanced.card.dirty_months

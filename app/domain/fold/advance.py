@@ -116,6 +116,9 @@ class _Course:
         self.timeline, self.limit_ms = timeline, limit_ms
         self.revisions = walk.definitions.after(walk.revision)
         self.index = 0
+        # The next instant at which time alone changes something, as long as nothing has happened since it was found.
+        self.found_due: tuple[int | None] | None = None
+        self.has_looked_ahead = False
 
     def run(self) -> Advanced | Lacks:
         """Visit the instants in order."""
@@ -132,7 +135,7 @@ class _Course:
             is_first = False
         folded_ids = tuple(event.id for _, _, event in self.timeline[: self.index])
         return Advanced(
-            build_pass(walk), tuple(walk.new_entries.entries), folded_ids,
+            build_pass(walk, folded_ids, self.find_due()), tuple(walk.new_entries.entries), folded_ids,
             decisions=walk.decisions, matched=self.asking.matched, skipped=self.asking.skipped,
         )  # fmt: skip
 
@@ -143,12 +146,29 @@ class _Course:
         at_ms = self.timeline[self.index][0] if self.index < len(self.timeline) else self.limit_ms + 1
         if self.revisions:
             at_ms = min(at_ms, max(self.revisions[0].at_ms, self.walk.at_ms))
-        due_ms = self.walk.find_next_due(at_ms)
+        if at_ms > self.limit_ms and self.index and not self.has_looked_ahead:
+            # Usually time alone changes nothing until the limit, and the pass stores the exact instant. So it is found here,
+            # but only once in a walk: at each of many instants, it would take too long.
+            self.has_looked_ahead = True
+            self.found_due = (self.walk.find_next_due(),)
+            ends = (self.found_due[0], self.walk.next_list_end_ms())
+            due_ms = min((each for each in ends if each is not None), default=None)
+        else:
+            due_ms = self.walk.find_next_due(at_ms)
         return at_ms if due_ms is None else min(at_ms, due_ms), due_ms
+
+    def find_due(self) -> int | None:
+        """Return the instant at which the pass must be walked again; None for never."""
+        if self.walk.is_over:
+            return None
+        if self.walk.has_exhausted_window():
+            return self.walk.at_ms
+        return self.walk.find_next_due() if self.found_due is None else self.found_due[0]
 
     def visit(self, at_ms: int, due_ms: int | None) -> None:
         """Apply what happens at one instant."""
         walk, revisions = self.walk, self.revisions
+        self.found_due = None
         counting: list[Event] = []
         tombstones: list[Event] = []
         while self.index < len(self.timeline) and self.timeline[self.index][0] <= at_ms:

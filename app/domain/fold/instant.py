@@ -147,7 +147,9 @@ def _begin(walk: Walk, step: Step) -> Step:
 
 def _ask(walk: Walk, asking: Asking, at_ms: int, happened: Happened) -> None:
     """Ask the rules what they make, count it, and ask again about that, until nothing fires."""
-    depth, happened = 1, replace(happened, tier_changes=walk.tier.take_changes())
+    depth = 1
+    if tier_changes := walk.tier.take_changes():
+        happened = replace(happened, tier_changes=tier_changes)
     while made := asking.ask(happened, at_ms, depth):
         before = walk.snapshot(at_ms)
         walk.note_definitions()

@@ -11,12 +11,16 @@ from app.domain.values.decimals import ZERO
 from .walk import Walk
 
 
-def build_pass(walk: Walk) -> Pass:
-    """Return the pass as it is after the walk."""
-    derived = walk.derived
+def build_pass(walk: Walk, folded_ids: tuple[str, ...], next_due_ms: int | None) -> Pass:
+    """Return the pass as it is after the walk, which folded these events. It is due at `next_due_ms`."""
+    derived, card = walk.derived, walk.card
+    # A walk without events keeps what the last fold has written: its events may not be cleared yet.
+    last_folded_ids, decisions = (folded_ids, walk.decisions) if folded_ids else (card.last_folded_ids, card.decisions)
     if walk.is_over:
         ended = replace(
-            walk.card,
+            card,
+            last_folded_ids=last_folded_ids,
+            decisions=decisions,
             evaluated_until_ms=walk.at_ms,
             last_activity=walk.new_entries.last_number,
             points=ZERO,
@@ -42,7 +46,9 @@ def build_pass(walk: Walk) -> Pass:
             ended, initial_profile=nothing, profile=nothing, installed_at=None, erased=walk.erased, firings={}
         )
     return replace(
-        walk.card,
+        card,
+        last_folded_ids=last_folded_ids,
+        decisions=decisions,
         evaluated_until_ms=walk.at_ms,
         revision=walk.revision,
         last_activity=walk.new_entries.last_number,
@@ -60,7 +66,7 @@ def build_pass(walk: Walk) -> Pass:
         pending_points=derived.points_account.pending,
         measures=derived.states,
         memberships=walk.members,
-        next_due_ms=walk.at_ms if walk.has_exhausted_window() else walk.find_next_due(),
+        next_due_ms=next_due_ms,
         updated_at=derived.updated_at,
         searchable=walk.active.searchable,
         dirty_months=derived.dirty_months,

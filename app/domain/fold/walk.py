@@ -106,10 +106,10 @@ class Walk:
         change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
         changes = [change, self.derived.points_account.next_change_ms(), self.tier.until_ms]
         if by_ms is not None:
-            changes.append(self._next_list_end_ms())
+            changes.append(self.next_list_end_ms())
         return min((at for at in changes if at is not None), default=None)
 
-    def _next_list_end_ms(self) -> int | None:
+    def next_list_end_ms(self) -> int | None:
         """Return the next instant at which the list of a window ends that only rules read; None for never.
 
         The walk must not pass that instant without reading the next events of the window.
@@ -239,6 +239,8 @@ class Walk:
 
     def count_made(self, events: Sequence[Event], at_ms: int) -> list[Event]:
         """Count events that rules make, add their activities, and return the events with their steps."""
+        if not events:
+            return []
         counted = []
         for event in events:
             numbered = self.new_entries.report_made(event, at_ms)
