@@ -11,6 +11,7 @@ from app.domain.activities import Entry
 from app.domain.passes.passes import Pass
 from app.domain.state.aggregates import Aggregates
 from app.domain.state.lots import Lots
+from app.store.mongo.decimal128 import to_decimal128
 from app.store.mongo.queries import Doc, equal_to
 
 from .pass_parts import (
@@ -21,10 +22,12 @@ from .pass_parts import (
     lot_to_doc,
     memberships_to_docs,
     pending_to_docs,
+    profile_to_doc,
     redeemed_to_doc,
+    tier_to_doc,
 )
 from .pass_search import update_find_part
-from .passes import alias_to_doc, decisions_part, dirty_part, made_at_part, progress_to_doc, stub_to_doc
+from .passes import alias_to_doc, decisions_part, dirty_part, made_at_part, stub_to_doc
 from .states import state_to_doc
 
 
@@ -47,13 +50,8 @@ def update_pass_operation(
     if after.alias_of is not None:
         alias = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))
         return ReplaceOne(as_read, alias_to_doc(alias, after.alias_of, system_ms))
-    changes: Doc = {**progress_to_doc(after), "v": before.version + 1, "fid": write_id}
-    if after.profile is before.profile:
-        del changes["profile"]
-    if (after.installed_at, after.installed_by_event) == (before.installed_at, before.installed_by_event):
-        del changes["installed_at"], changes["installed_by_event"]
-    if after.tier == before.tier:
-        del changes["tier"], changes["tier_span"]
+    changes: Doc = {"at": after.evaluated_until_ms, "v": before.version + 1, "fid": write_id}
+    _update_progress(before, after, changes)
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)
@@ -100,6 +98,25 @@ def update_pass_operation(
     if unset:
         update["$unset"] = unset
     return UpdateOne(as_read, update)
+
+
+def _update_progress(before: Pass, after: Pass, changes: Doc) -> None:
+    """Add the small fields that changed. Every write that changes them takes the next version."""
+    if after.profile is not before.profile:
+        changes["profile"] = profile_to_doc(after.profile)
+    if after.updated_at != before.updated_at:
+        changes["updated_at"] = after.updated_at
+    if after.revision != before.revision:
+        changes["rev"] = after.revision
+    if after.last_activity != before.last_activity:
+        changes["n"] = after.last_activity
+    # Equal decimals may have different places.
+    if after.points is not before.points:
+        changes["points"] = to_decimal128(after.points)
+    if (after.installed_at, after.installed_by_event) != (before.installed_at, before.installed_by_event):
+        changes |= {"installed_at": after.installed_at, "installed_by_event": after.installed_by_event}
+    if after.tier != before.tier:
+        changes |= tier_to_doc(after.tier)
 
 
 def _update_aggregates(name: str, before: Aggregates, after: Aggregates, *, changes: Doc, unset: Doc) -> None:
