@@ -229,6 +229,8 @@ class Definitions:
 
     def after(self, revision: int) -> list[DefinitionVersion]:
         """Return the versions with a higher revision, oldest first."""
+        if revision >= self.revision:
+            return []  # Each walk asks twice, and nearly all passes have the highest revision.
         return [version for version in self.versions if version.revision > revision]
 
     def revision_at(self, at_ms: int) -> int:
