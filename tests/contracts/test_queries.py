@@ -572,6 +572,8 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
         await rank_passes(ctx, COUNT, after, before, 3)
         await store.pass_periods.ranked(COUNT, 2026, None, 3, low=Decimal(1))
+        await store.pass_periods.has_contents(COUNT, 202602, 202612)
+        await store.pass_periods.below_zero(COUNT, 202601, 3)
     await count_active(ctx, *bounds_of(202601))
     await store.rollups.first_cause_at(selection.to_ms)
     await store.rollups.first_made_at(selection.to_ms)

@@ -140,6 +140,7 @@ INTERNAL = frozenset(
     app.commands.insights.sealed_customers.MAX_LOOKS
     app.commands.insights.top_passes.MAX_READ_KEPT
     app.commands.insights.top_passes.MAX_STREAM_PAGE
+    app.commands.insights.value_lists.MAX_DOUBTFUL_PASSES
     app.store.kept_orders.MAX_KEPT_PASSES
     app.store.kept_orders.MAX_ORDERS
     app.store.stages.pass_periods.MAX_DIRTY_READ

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -14,6 +15,33 @@ class Span(NamedTuple):
 
     after: datetime
     before: datetime
+
+
+class Summands(NamedTuple):
+    """Months and years whose sums together are that of some months: some are added, others taken away."""
+
+    added: Sequence[int]
+    taken: Sequence[int] = ()
+
+
+class UsedYear(NamedTuple):
+    """Year with its used months, and the others."""
+
+    year: int
+    used: Sequence[int]
+    others: Sequence[int]
+
+    def ways_to_sum(self, sealed: Collection[int], stale: Collection[int]) -> Sequence[Summands]:
+        """Return the ways to sum those used months of a pass that are not stale.
+
+        Only sealed months and years are summed: the others have no sum. The sum of a year is that of its sealed months.
+        """
+        own = [month for month in self.used if month in sealed]
+        if stale and not set(self.used).isdisjoint(stale):
+            return (Summands([month for month in own if month not in stale]),)
+        if self.year not in sealed:
+            return (Summands(own),)
+        return Summands(own), Summands([self.year], [month for month in self.others if month in sealed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +61,19 @@ class Cover:
         used = set(self.months)
         years = {year for year in map(year_of, self.months) if used.issuperset(months_of(year))}
         return (*sorted(years), *(month for month in self.months if year_of(month) not in years))
+
+    def used_of(self, year: int) -> list[int]:
+        """Return the used months of a year."""
+        return [month for month in self.months if year_of(month) == year]
+
+    @property
+    def years(self) -> list[UsedYear]:
+        """The years of which months are used."""
+        return [
+            UsedYear(year, used, [month for month in months_of(year) if month not in used])
+            for year in sorted(set(map(year_of, self.months)))
+            if (used := self.used_of(year))
+        ]
 
     @property
     def span_of_months(self) -> Span | None:

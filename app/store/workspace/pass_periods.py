@@ -12,6 +12,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
 from app.domain.rollups.covers import Span
 from app.domain.rollups.periods import month_of
+from app.domain.values.decimals import ZERO
 from app.store.codecs.counting import COUNTED, waits
 from app.store.codecs.events import from_doc
 from app.store.codecs.pass_periods import period_id
@@ -89,6 +90,24 @@ class PassPeriodReads(WorkspaceQueries):
         )
         charge_counted(len(page.items), examined=True)
         return page.items, page.has_more
+
+    async def has_contents(self, measure: str, first: int, last: int) -> bool:
+        """Return whether a pass has a value of a measure in a month of a span, valid or not.
+
+        The embedded servers read all values of the span. Index: {workspace, measure, period, value, pass}.
+        """
+        where = self._in_workspace(measure=measure, period={"$gte": first, "$lt": last + 1})
+        return await self._collection.find_one(where, {"_id": 1}) is not None
+
+    async def below_zero(self, measure: str, period: int, limit: int) -> set[str]:
+        """Return up to `limit` passes with a value below 0 in a month or year, valid or not.
+
+        Index: {workspace, measure, period, value, pass}.
+        """
+        where = self._in_workspace(measure=measure, period=period, value={"$lt": to_decimal128(ZERO)})
+        docs = await self._collection.find(where, {"pass": 1}).limit(limit).to_list(None)
+        charge_counted(len(docs), examined=True)
+        return {doc["pass"] for doc in docs}
 
     async def values(self, measure: str, contents: Iterable[Content]) -> dict[Content, Decimal]:
         """Return the values of a measure in contents. Those without a value are left out. Index: _id.

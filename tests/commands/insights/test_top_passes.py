@@ -13,7 +13,8 @@ from unittest.mock import patch
 
 import pytest
 
-from app.commands.insights.top_passes import LEAST_VALUE, PassOrder
+from app.commands.insights.top_passes import PassOrder
+from app.commands.insights.value_lists import LEAST_VALUE
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.errors import Code, InvalidInput, Unavailable
@@ -166,6 +167,43 @@ async def test_values_that_the_order_of_two_months_gave_are_not_read_again(busin
         found = await rank_passes(business.ctx, EUR, at("2025-02-01"), at("2025-04-01"), 3)
     assert [each.value for each in found] == [Decimal(2 * n) for n in (6, 5, 4)]
     assert asked == [], "each month gave its three greatest values, which are those of the same passes"
+
+
+@pytest.mark.parametrize("most_doubtful", [0, 10])
+async def test_first_months_of_a_year_are_ordered_by_its_list_while_it_runs(
+    business: Business, most_doubtful: int
+) -> None:
+    """Values below 0 in the month that is running lower those of the year. Such passes are decided first."""
+    business.clock.set(at("2025-04-20"))
+    sales = [
+        {"pass_external_id": f"n{n}", "amount": 10 * n + 1, "currency": "EUR", "occurred_at": at(f"2025-0{month}-05")}
+        for n in range(12)
+        for month in (1, 2, 3)
+    ]
+    refund = {"type": "refund", "currency": "EUR", "occurred_at": at("2025-04-02")}
+    refunds = [{"pass_external_id": f"n{n}", "amount": 300, **refund} for n in (9, 11)]
+    await business.record(*sales, *refunds)
+    await business.run_worker()
+    await seal_passes(business.worker, business.ctx.workspace.id)
+    asked: set[int] = set()
+    ranked = PassPeriodReads.ranked
+
+    async def note(self: PassPeriodReads, measure: str, period: int, *args: object, **options: object) -> object:
+        asked.add(period)
+        return await ranked(self, measure, period, *args, **options)  # type: ignore[arg-type]
+
+    for before, is_one_list in ((at("2025-04-01"), most_doubtful > 0), (at("2025-04-20"), True)):
+        asked.clear()
+        with (
+            patch.object(PassPeriodReads, "ranked", note),
+            patch("app.commands.insights.value_lists.MAX_DOUBTFUL_PASSES", most_doubtful),
+            patch("app.commands.insights.top_passes.MIN_STREAM_PAGE", 4),
+        ):
+            found = await rank_passes(business.ctx, EUR, at("2025-01-01"), before, 3)
+        expected = await compute(business, EUR, at("2025-01-01"), before)
+        assert {each.pass_id: each.value for each in found}.items() <= expected.items()
+        assert [each.value for each in found] == sorted(expected.values(), reverse=True)[:3]
+        assert (asked == {2025}) is is_one_list, asked
 
 
 async def test_too_much_outside_of_sealed_months_is_refused_with_advice(business: Business) -> None:
