@@ -11,6 +11,7 @@ from app.domain.rollups.plans import Period
 from app.domain.rollups.rows import CountedRow, row_of
 from app.domain.values.instants import from_ms
 from app.store.codecs.rollups import content_to_docs, head_id, parts_of
+from app.store.workspace.rollup_heads import IS_DIRTY
 from tests.business import Business
 
 TOKEN = 77
@@ -39,7 +40,7 @@ async def seal_events(
                 "start": from_ms(period.start_ms),
                 "sealed": TOKEN,
                 "types": [list(part) for part in parts_of(content)],
-                **({"dirty": 5} if period in dirty else {}),
+                **({"dirty": 5, IS_DIRTY: 1} if period in dirty else {}),
             }
         )
         contents += content_to_docs(content, workspace_id, *period, token=TOKEN)

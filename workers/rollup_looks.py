@@ -38,7 +38,10 @@ class RollupLooks:
         worker, now_seconds = self._worker, time.monotonic()
         if now_seconds >= self._next_dirty:
             self._next_dirty = now_seconds + DIRTY_INTERVAL_SECONDS
-            found = await worker.seal_queries.waiting_workspaces(self._last_found, MAX_DIRTY_FOUND)
+            # Look past the workspaces with many dirty heads that this worker seals: the embedded servers would read all
+            # of these heads.
+            known = worker.seals.large_workspaces()[:MAX_DIRTY_FOUND]
+            found = await worker.seal_queries.waiting_workspaces(self._last_found, MAX_DIRTY_FOUND, known)
             self._last_found = found[-1] if len(found) == MAX_DIRTY_FOUND else ""
             for workspace_id in worker.sharing.choose("seal", dict.fromkeys(found)):
                 worker.seals.note_dirty(workspace_id)

@@ -23,6 +23,8 @@ class SealLap:
     """Sealing of one workspace: its notes, the tasks of the last look, and how many of them have sealed something.
 
     `newest_ms` is the newest hour that was noted, and `open_hour_ms` the one whose marks need no other look before its end.
+    `near_ms` is the oldest period that the last look has read, if there were more than it reads; else None. `is_cut` says
+    whether the last run has ended before its tasks, because other workspaces had their turn.
     """
 
     notes: DirtyNotes = field(default_factory=DirtyNotes)
@@ -32,6 +34,8 @@ class SealLap:
     looked_at: float = -math.inf
     newest_ms: int | None = None
     open_hour_ms: int | None = None
+    near_ms: int | None = None
+    is_cut: bool = False
 
 
 class Seals:
@@ -71,6 +75,11 @@ class Seals:
         """Note a workspace that the sweep has found by its dirty heads. A look of the last minute has seen them."""
         if self.lap(workspace_id).looked_at + RETRY_SECONDS <= self.now_seconds():
             self.schedule(workspace_id, 0.0)
+
+    def large_workspaces(self) -> list[str]:
+        """Return the workspaces in which a look of the last minute has found more dirty periods than it reads."""
+        since = self.now_seconds() - RETRY_SECONDS
+        return [each for each, lap in self._laps.items() if lap.near_ms is not None and lap.looked_at > since]
 
     def take_due(self) -> str | None:
         """Return the workspace whose look is overdue for the longest time, and forget its schedule; None if none is due."""

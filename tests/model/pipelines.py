@@ -58,6 +58,8 @@ def _accumulate(operand: Doc, docs: Sequence[Doc]) -> Any:
     if name == "$sum":
         total = sum(values)
         return Decimal128(total) if isinstance(total, Decimal) else total
+    if name == "$push":
+        return values
     chosen = {"$min": min, "$max": max}[name](values, default=None)
     return Decimal128(chosen) if isinstance(chosen, Decimal) else chosen
 

@@ -19,6 +19,7 @@ from tests.business import Business, create_business, open_business
 from workers import rollup_looks
 from workers.main import GUARDED
 from workers.rollup_looks import DIRTY_INTERVAL_SECONDS, RollupLooks
+from workers.seals import RETRY_SECONDS
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -98,6 +99,24 @@ async def test_workspaces_whose_note_was_lost_are_found_by_their_dirty_heads(
         seconds.now += DIRTY_INTERVAL_SECONDS
     assert sorted(left[0]) == [0, 1]
     assert left[1] == [0, 0]
+
+
+async def test_workspaces_with_more_dirty_heads_than_a_look_reads_are_not_looked_for(
+    business: Business, seconds: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [await create_business(business.ctx.resources, business.clock, name) for name in ("A", "B")]
+    ids = sorted(each.ctx.workspace.id for each in (business, *others))
+    for each in ids:
+        await mark_heads(business.ctx.resources.db, [HeadKey(each, Level.HOUR, to_ms(NOW))], 100)
+    find, seals = business.worker.seal_queries.waiting_workspaces, business.worker.seals
+    assert await find("", 3) == ids
+    seals.begin_look(ids[1]).near_ms = 5
+    known = seals.large_workspaces()
+    assert known == [ids[1]]
+    assert await find("", 3, known) == [ids[0], ids[2]]
+    assert await find(ids[0], 3, known) == [ids[2]]
+    seconds.now += RETRY_SECONDS
+    assert seals.large_workspaces() == []
 
 
 async def test_contents_that_no_head_names_are_looked_for_once_a_minute(

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 MAX_DIRTY_PERIODS = 2_000
 """Dirty periods that one look reads, the newest ones. The next look reads those that are dirty then."""
+MAX_LOOK_AGE_SECONDS = 10.0
+"""The age up to which the tasks of a look are still done. The next look finds hours that have ended since."""
 MAX_YIELD_SECONDS = 0.5
 """The longest wait for the fold and publish between two reads."""
 
@@ -42,9 +44,11 @@ MAX_YIELD_SECONDS = 0.5
 async def seal(worker: Worker, key: str) -> None:
     """Seal the dirty periods of a workspace that are ready. Safe to repeat, and to run in several workers at once."""
     if not worker.is_running("seal", key):
-        lap = worker.seals.lap(key)
-        # Tasks of a run that failed may be done by now, and others may wait.
-        lap.began_at, lap.tasks = worker.seals.now_seconds(), []
+        lap, now_seconds = worker.seals.lap(key), worker.seals.now_seconds()
+        # Tasks of a run that failed may be done by now. Tasks of an earlier look would delay hours that have ended since.
+        if not lap.is_cut or now_seconds - lap.looked_at > MAX_LOOK_AGE_SECONDS:
+            lap.tasks = []
+        lap.began_at, lap.is_cut = now_seconds, False
     await worker.run_alone("seal", key, lambda: seal_once(worker, key))
 
 
@@ -53,6 +57,7 @@ async def seal_once(worker: Worker, workspace_id: str) -> bool:
     lap, now_seconds = worker.seals.lap(workspace_id), worker.seals.now_seconds()
     if lap.tasks and now_seconds - lap.began_at > worker.seals.timing.slice:
         worker.seals.schedule(workspace_id, 0.0)
+        lap.is_cut = True
         return False
     if not lap.tasks:
         await look(worker, workspace_id)
@@ -66,9 +71,10 @@ async def look(worker: Worker, workspace_id: str) -> None:
     """Find out what is dirty, set the tasks that are ready, and schedule the next look for what is not."""
     seals = worker.seals
     lap = seals.begin_look(workspace_id)
-    dirty = await worker.seal_queries.dirty(workspace_id, MAX_DIRTY_PERIODS)
+    dirty = await worker.seal_queries.dirty(workspace_id, MAX_DIRTY_PERIODS, lap.near_ms)
+    lap.near_ms = dirty[-1].start_ms if len(dirty) == MAX_DIRTY_PERIODS else None
     now_ms = to_ms(await worker.resources.clock.now())
-    plan = lap.notes.plan(dirty, now_ms, seals.now_seconds(), seals.timing)
+    plan = lap.notes.plan(dirty, now_ms, seals.now_seconds(), seals.timing, cut_ms=lap.near_ms)
     lap.tasks, lap.sealed, lap.open_hour_ms = list(plan.tasks), 0, plan.open_hour_ms
     if not plan.tasks or plan.wait_seconds is not None:
         seals.end_look(workspace_id, plan.wait_seconds)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.commands.context import Context
-from app.domain.rollups.choices import Choice, choose, choose_hours
+from app.domain.rollups.choices import Choice, Expansion, choose, choose_hours
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period, PeriodPlan, runs_of
 from app.domain.rollups.rows import CountedRow
@@ -53,7 +53,7 @@ class SealedRows:
 class _Look:
     """What a reading uses of a plan, which may end earlier than the one that was asked for.
 
-    `dirty` has the dirty hours and days in the months of the plan, and clean hours that are read with dirty ones.
+    `dirty` has the dirty hours and days around the plan, and clean hours that are read with dirty ones.
     Dirty hours from `bound_ms` on are left out.
     """
 
@@ -118,8 +118,8 @@ async def _look(ctx: Context, plan: PeriodPlan) -> _Look:
     """Choose what serves a plan, by the heads as they are now."""
     heads = ctx.workspace.rollup_heads
     # Hours before days: see above.
-    hours = await heads.dirty(Level.HOUR, plan.months_around, MAX_DIRTY + 1)
-    days = await heads.dirty(Level.DAY, plan.months_around, MAX_DIRTY + 1)
+    hours = await heads.dirty(Level.HOUR, plan.around, MAX_DIRTY + 1)
+    days = await heads.dirty(Level.DAY, plan.around, MAX_DIRTY + 1)
     cut_ms = min(
         (listed[MAX_DIRTY].start_ms for listed in (hours, days) if len(listed) > MAX_DIRTY), default=plan.high_ms
     )
@@ -127,9 +127,12 @@ async def _look(ctx: Context, plan: PeriodPlan) -> _Look:
     read, bound_ms = await _fit(ctx, shorter, hours)
     dirty_hours = {*hours, *read}
     dirty = frozenset((*dirty_hours, *days))
-    of_months = await heads.month_heads()
-    starts = {each.start_ms for each in of_months} | {each.around(Level.MONTH).start_ms for each in dirty}
-    by_month = choose(shorter, Level.MONTH, shorter.months(starts), of_months, dirty)
+    if plan.is_short:
+        by_month = Expansion({}, frozenset(), shorter.days_of_short)
+    else:
+        of_months = await heads.month_heads()
+        starts = {each.start_ms for each in of_months} | {each.around(Level.MONTH).start_ms for each in dirty}
+        by_month = choose(shorter, Level.MONTH, shorter.months(starts), of_months, dirty)
     by_day = choose(shorter, Level.DAY, by_month.inside, await heads.heads(by_month.inside), dirty_hours)
     by_hour = choose_hours(shorter, by_day.inside, await heads.heads(by_day.inside), dirty_hours)
     unsealed = [hour for hour in by_hour.dirty if hour not in dirty_hours]
@@ -186,7 +189,7 @@ async def _is_unchanged(ctx: Context, look: _Look) -> bool:
     store, expected = ctx.workspace.rollup_heads, look.choice.heads
     # Hours before days, and days before their heads and those of months: see above.
     for level in (Level.HOUR, Level.DAY):
-        found = await store.dirty(level, look.plan.months_around, MAX_DIRTY + 1)
+        found = await store.dirty(level, look.plan.around, MAX_DIRTY + 1)
         if not look.dirty.issuperset(found):
             return False
     heads = await store.heads(expected)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from app.domain.values.instants import HOUR_MS
+from app.domain.values.instants import DAY_MS, HOUR_MS
 from app.domain.values.periods import add_periods, period_days
 from app.domain.values.zones import days_of
 
@@ -24,6 +25,8 @@ from .selections import CALENDAR, Cells, Selection
 
 Span = tuple[int, int]
 """Time from the first instant to the one after the last, in milliseconds."""
+SHORT_MS = 7 * DAY_MS
+"""Length up to which a plan reads days in place of months."""
 
 
 class Period(NamedTuple):
@@ -101,11 +104,23 @@ class PeriodPlan:
         return [part for part in head.types if not types or part[0] in types]
 
     @property
-    def months_around(self) -> Span:
-        """The whole months in which the plan lies."""
-        return Level.MONTH.start_ms(self.low_ms), Level.MONTH.end_ms(
-            Level.MONTH.start_ms(max(self.low_ms, self.high_ms - 1))
-        )
+    def is_short(self) -> bool:
+        """Whether the plan reads no months, because it is no longer than a week.
+
+        Its rows are the same, and dirty hours of the rest of the month do not concern it.
+        """
+        return self.high_ms - self.low_ms <= SHORT_MS
+
+    @property
+    def around(self) -> Span:
+        """The whole months in which the plan lies, or the whole days of a short plan."""
+        level = Level.DAY if self.is_short else Level.MONTH
+        return level.start_ms(self.low_ms), level.end_ms(level.start_ms(max(self.low_ms, self.high_ms - 1)))
+
+    @property
+    def days_of_short(self) -> tuple[Period, ...]:
+        """The days that lie in the plan at least in part, if it is short."""
+        return tuple(day for day in map(partial(Period, Level.DAY), range(*self.around, DAY_MS)) if self._overlaps(day))
 
     def ending_before(self, at_ms: int) -> PeriodPlan:
         """Return the part of the plan before an instant, which is the beginning of an hour."""

@@ -86,14 +86,29 @@ class DirtyNotes:
 
     def __init__(self) -> None:
         self._notes: dict[int, _Note] = {}
+        self._cut_ms: int | None = None
+        self._old_changed = -math.inf
 
-    def plan(self, dirty: Collection[DirtyPeriod], now_ms: int, seconds: float, timing: Timing) -> SealPlan:
-        """Return what to seal now. `now_ms` is the business time, `seconds` a clock that never goes back."""
+    def plan(
+        self,
+        dirty: Collection[DirtyPeriod],
+        now_ms: int,
+        seconds: float,
+        timing: Timing,
+        *,
+        cut_ms: int | None = None,
+    ) -> SealPlan:
+        """Return what to seal now. `now_ms` is the business time, `seconds` a clock that never goes back.
+
+        `cut_ms` is the beginning of the oldest period in `dirty`, if there are more. At the next call, hours before it do
+        not wait because they are new to it: they wait as long as the older hours that were known.
+        """
         hours = {each.start_ms: each.mark for each in dirty if each.level is Level.HOUR}
         self._notes = {start_ms: self._note(start_ms, mark, seconds) for start_ms, mark in hours.items()}
         open_hours = {start_ms for start_ms in hours if timing.waits_for_end and start_ms + HOUR_MS > now_ms}
         old = {start_ms for start_ms in hours if start_ms + HOUR_MS + RECENT_MS <= now_ms}
         old_changed = max((self._notes[start_ms].changed for start_ms in old), default=-math.inf)
+        self._cut_ms, self._old_changed = cut_ms, old_changed
         waits = [(start_ms + HOUR_MS - now_ms) / 1_000 for start_ms in open_hours]
         ready: dict[int, list[int]] = {}
         for start_ms in sorted(hours.keys() - open_hours, reverse=True):
@@ -123,7 +138,8 @@ class DirtyNotes:
     def _note(self, start_ms: int, mark: int, seconds: float) -> _Note:
         before = self._notes.get(start_ms)
         if before is None:
-            return _Note(mark, seconds, seconds)
+            is_behind = self._cut_ms is not None and start_ms < self._cut_ms
+            return _Note(mark, seconds, self._old_changed if is_behind else seconds)
         return before if before.mark == mark else _Note(mark, before.since, seconds)
 
     @staticmethod

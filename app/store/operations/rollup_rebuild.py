@@ -9,7 +9,7 @@ from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.values.instants import from_ms, to_ms
 from app.store.mongo.queries import Database, ErrorTranslating
-from app.store.workspace.rollup_heads import mark_heads
+from app.store.workspace.rollup_heads import IS_DIRTY, mark_heads
 
 from .pass_months import mark_months
 from .rollup_marking import RollupMarking
@@ -50,11 +50,11 @@ class RollupRebuild(ErrorTranslating):
     async def dirty(self, workspace_id: str) -> DirtyState | None:
         """Return what is dirty in a workspace, or None if nothing is. Counting stops at 10,000.
 
-        Index: {workspace, start}.
+        Index: {is_dirty, workspace, level, start}.
         """
-        where = {"workspace": workspace_id, "dirty": {"$gte": 0}}
-        order = [("workspace", -1), ("start", -1)]
-        docs = await self._heads.find(where, {"_id": 0, "start": 1}).sort(order).limit(MAX_COUNTED).to_list(None)
+        where = {IS_DIRTY: 1, "workspace": {"$in": [workspace_id]}}
+        found = self._heads.find(where, {"_id": 0, "start": 1}).sort("start", -1)
+        docs = await found.limit(MAX_COUNTED).to_list(None)
         if not docs:
             return None
         return DirtyState(len(docs), first_ms=to_ms(docs[-1]["start"]), last_ms=to_ms(docs[0]["start"]))

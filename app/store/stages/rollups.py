@@ -6,6 +6,7 @@ A content is stored under a random token before its head names the token, and it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
-from app.domain.values.instants import DAY_MS, from_ms, to_ms
+from app.domain.values.instants import DAY_MS, EARLIEST, HOUR_MS, from_ms, to_ms
 from app.domain.values.paths import Steps
 from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import (
@@ -34,7 +35,9 @@ from app.store.codecs.rollups import (
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
 from app.store.workspace.event_types import EventTypeQueries, attributes_from_doc
 from app.store.workspace.rollup_contents import head_from_doc
-from app.store.workspace.rollup_heads import mark_heads
+from app.store.workspace.rollup_heads import IS_DIRTY, mark_heads
+
+from .pending import id_after
 
 SCAN_BATCH_SIZE = 1_000
 """Events that one read of a scan returns. Between two reads, the worker's other stages run."""
@@ -66,31 +69,59 @@ class SealQueries(StageQueries):
         self._heads, self._contents, self._events = db["rollup_heads"], db["rollups"], db["events"]
         self._event_types = db["event_types"]
 
-    async def waiting_workspaces(self, after: str, limit: int) -> list[str]:
-        """Return the first workspaces behind an id that have dirty heads. Index: {workspace, start}.
+    async def waiting_workspaces(self, after: str, limit: int, known: Collection[str] = ()) -> list[str]:
+        """Return the first workspaces behind an id that have dirty heads, without the known ones.
 
-        One round trip for each, because a workspace may have many dirty heads.
+        One round trip for each, and for each known one, because a workspace may have many dirty heads.
+        Index: {is_dirty, workspace, level, start}.
         """
         found: list[str] = []
+        ahead = sorted(each for each in known if each > after)
         while len(found) < limit:
-            where = {"workspace": {"$gt": after}, "dirty": {"$gte": 0}}
-            doc = await self._heads.find_one(where, {"workspace": 1}, sort=[("workspace", 1), ("start", 1)])
-            if doc is None:
+            # For $gt, the Python server also reads the heads of the workspace itself, however many they are.
+            behind: Doc = {"$gte": id_after(after), **({"$lt": ahead[0]} if ahead else {})}
+            where = {IS_DIRTY: 1, "workspace": behind}
+            doc = await self._heads.find_one(where, {"workspace": 1}, sort=[(IS_DIRTY, 1), ("workspace", 1)])
+            if doc is not None:
+                after = doc["workspace"]
+                found.append(after)
+            elif ahead:
+                after = ahead.pop(0)
+            else:
                 break
-            after = doc["workspace"]
-            found.append(after)
         return found
 
-    async def dirty(self, workspace_id: str, limit: int) -> list[DirtyPeriod]:
-        """Return the dirty periods of a workspace that begin last, newest first. Index: {workspace, start}."""
-        docs = await self._read_docs(
-            self._heads,
-            {"workspace": workspace_id, "dirty": {"$gte": 0}},
-            {"_id": 0, "level": 1, "start": 1, "dirty": 1},
-            sort=(("workspace", -1), ("start", -1)),
-            limit=limit,
+    async def dirty(self, workspace_id: str, limit: int, near_ms: int | None = None) -> list[DirtyPeriod]:
+        """Return the dirty periods of a workspace that begin last, newest first.
+
+        Before a limit applies, the embedded servers read all that a query finds. So after a call that has found `limit`
+        periods, give the beginning of the oldest of them as `near_ms`. The read then goes back from there, part by part.
+        Index: {is_dirty, workspace, level, start}.
+        """
+        found: list[DirtyPeriod] = []
+        before: Doc = {}
+        lows = [] if near_ms is None else [near_ms - hours * HOUR_MS for hours in (limit, 4 * limit, 16 * limit)]
+        for low_ms in lows:
+            low = from_ms(max(to_ms(EARLIEST), low_ms))
+            found += await self._newest_dirty(workspace_id, {"$gte": low, **before}, limit - len(found))
+            if len(found) == limit:
+                return found
+            before = {"$lt": low}
+        return found + await self._newest_dirty(workspace_id, {"$gte": EARLIEST, **before}, limit - len(found))
+
+    async def _newest_dirty(self, workspace_id: str, starts: Doc, limit: int) -> list[DirtyPeriod]:
+        fields = {"_id": 0, "level": 1, "start": 1, "dirty": 1}
+        where = {IS_DIRTY: 1, "workspace": workspace_id, "start": starts}
+        docs = await asyncio.gather(
+            *(
+                self._read_docs(
+                    self._heads, {**where, "level": level.value}, fields, sort=(("start", -1),), limit=limit
+                )
+                for level in Level
+            )
         )
-        return [DirtyPeriod(Level(doc["level"]), to_ms(doc["start"]), doc["dirty"]) for doc in docs]
+        found = [DirtyPeriod(Level(doc["level"]), to_ms(doc["start"]), doc["dirty"]) for own in docs for doc in own]
+        return sorted(found, key=lambda each: each.start_ms, reverse=True)[:limit]
 
     async def heads(self, keys: Collection[HeadKey]) -> dict[HeadKey, Head]:
         """Return those of the heads that exist. Index: _id."""
@@ -244,5 +275,5 @@ def _commit_update(seal: Seal) -> Doc:
     named: Doc = {"sealed": seal.token, "types": [list(each) for each in seal.parts]}
     if seal.dimensions:
         named["dimensions"] = [list(each) for each in seal.dimensions]
-        return {"$set": named, "$unset": {"dirty": ""}}
-    return {"$set": named, "$unset": {"dirty": "", "dimensions": ""}}
+        return {"$set": named, "$unset": {"dirty": "", IS_DIRTY: ""}}
+    return {"$set": named, "$unset": {"dirty": "", IS_DIRTY: "", "dimensions": ""}}

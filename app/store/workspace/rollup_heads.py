@@ -17,6 +17,8 @@ from app.store.codecs.rollups import head_id
 from app.store.mongo.queries import Collection, Database, Doc, insert_new
 
 COLLECTION = "rollup_heads"
+IS_DIRTY = "is_dirty"
+"""Field that is 1 in each head with a mark, and absent from the others: the first one of the index that finds them."""
 MARK_BITS = 53
 """Marks are integers from 1 up to 2 to this power, so that programs that read them as floating point numbers do no harm."""
 
@@ -50,7 +52,7 @@ async def _mark_chunk(heads: Collection, keys: Sequence[HeadKey], *, is_sharded:
 
 async def _update(heads: Collection, keys: Sequence[HeadKey], mark: int, *, is_sharded: bool) -> int:
     """Mark those of the heads that exist, and return their number."""
-    change = {"$set": {"dirty": mark}}
+    change = {"$set": _marked(mark)}
     if not is_sharded:
         return (await heads.update_many(_by_ids(keys, is_sharded=False), change)).matched_count
     # While documents move to another shard, the answer to an update of many does not tell how many it has changed.
@@ -71,8 +73,13 @@ def _head_to_doc(key: HeadKey, mark: int) -> Doc:
         "workspace": key.workspace_id,
         "level": key.level.value,
         "start": start,
-        "dirty": mark,
+        **_marked(mark),
     }
+
+
+def _marked(mark: int) -> Doc:
+    # The embedded servers use no more than one range of an index, and a filter on marks is one. So `is_dirty` has one value.
+    return {"dirty": mark, IS_DIRTY: 1}
 
 
 def new_mark() -> int:

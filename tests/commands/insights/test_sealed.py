@@ -22,6 +22,7 @@ from app.domain.values.instants import DAY_MS, EARLIEST, HOUR_MS, LATEST, from_m
 from app.domain.values.periods import period_days
 from app.domain.values.zones import UTC, days_of
 from app.store.codecs.rollups import head_id
+from app.store.workspace import rollup_contents
 from tests.business import Business
 from tests.sealing import seal_events
 from tests.store.workspace.counted import ZONES, store_events
@@ -108,7 +109,7 @@ async def test_rows_by_the_clock_do_not_grow_with_the_period(business: Business)
 async def mark_hour_of(business: Business, event: Event) -> None:
     """Mark the hour of an event, as the fold does before it clears the event."""
     start_ms, workspace_id = Level.HOUR.start_ms(event.occurred_ms), business.ctx.workspace.id
-    fields = {"workspace": workspace_id, "level": "h", "start": from_ms(start_ms), "dirty": 9}
+    fields = {"workspace": workspace_id, "level": "h", "start": from_ms(start_ms), "dirty": 9, "is_dirty": 1}
     where = {"_id": head_id(workspace_id, Level.HOUR, start_ms)}
     await business.ctx.resources.db["rollup_heads"].update_one(where, {"$set": fields}, upsert=True)
 
@@ -176,3 +177,30 @@ async def test_events_that_wait_for_a_decision_or_are_parked_are_counted_as_pend
     from_events = await read_rows(business.ctx, ALL_TIME, UTC)
     assert by_cell(from_events.rows, ALL_TIME, UTC) == by_cell(reading.rows, ALL_TIME, UTC)
     assert from_events.freshness == reading.freshness
+
+
+async def test_dirty_hours_are_listed_part_by_part_in_order_of_time(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, heads = Random(6), business.ctx.workspace.rollup_heads
+    first_ms = to_ms(datetime(2001, 3, 4, tzinfo=UTC))
+    hours = sorted({Period(Level.HOUR, first_ms + random.randrange(9_000) * HOUR_MS) for _ in range(60)})
+    await seal_events(business, (), [*hours, Period(Level.DAY, first_ms), Period(Level.DAY, first_ms + 40 * DAY_MS)])
+    monkeypatch.setattr(rollup_contents, "PART_MS", 70 * HOUR_MS)
+    for old_ms in (rollup_contents.OLD_MS, 200 * 366 * DAY_MS):
+        monkeypatch.setattr(rollup_contents, "OLD_MS", old_ms)
+        for _ in range(5):
+            low_ms, high_ms = sorted(first_ms + random.randrange(-500, 9_500) * HOUR_MS for _ in range(2))
+            inside = [hour for hour in hours if low_ms <= hour.start_ms < high_ms]
+            limit = random.randrange(1, 30)
+            assert await heads.dirty(Level.HOUR, (low_ms, high_ms), limit) == inside[:limit]
+
+
+async def test_dirty_hours_of_the_rest_of_a_month_do_not_concern_a_question_of_a_week(business: Business) -> None:
+    [event] = await store_events(business, 1)
+    start_ms = Level.MONTH.start_ms(event.occurred_ms)
+    events = [replace(event, occurred_at=from_ms(start_ms + day * DAY_MS)) for day in range(28)]
+    other_hour = Period(Level.HOUR, start_ms + 20 * DAY_MS + 5 * HOUR_MS)
+    await seal_events(business, events, [other_hour])
+    week = await read_rows(business.ctx, Selection(start_ms, start_ms + 7 * DAY_MS), UTC)
+    assert (week.plan.days, week.plan.event_hours) == (7, 0)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.domain.rollups.building import Content, build_content, rows_of
-from app.domain.rollups.choices import Choice, choose, choose_hours
+from app.domain.rollups.choices import Choice, Expansion, choose, choose_hours
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Head, Period, PeriodPlan, plan_period, runs_of
 from app.domain.rollups.rows import CountedRow, add_rows, row_of
@@ -50,7 +50,9 @@ def choices_of(plan: PeriodPlan, heads: Mapping[Period, Head], dirty: list[Perio
     """Choose on all levels, as a reading does."""
     hours = [each for each in dirty if each.level is Level.HOUR]
     starts = {each.around(Level.MONTH).start_ms for each in heads}
-    by_month = choose(plan, Level.MONTH, plan.months(starts), heads, dirty)
+    by_month = Expansion({}, frozenset(), plan.days_of_short)
+    if not plan.is_short:
+        by_month = choose(plan, Level.MONTH, plan.months(starts), heads, dirty)
     by_day = choose(plan, Level.DAY, by_month.inside, heads, hours)
     by_hour = choose_hours(plan, by_day.inside, heads, hours)
     return Choice(

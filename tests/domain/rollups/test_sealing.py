@@ -78,3 +78,13 @@ def test_day_and_month_are_joined_only_if_nothing_in_them_is_dirty() -> None:
     assert not notes.plan([hour(OLD), day, month], NOW, 0.0, TIMING).tasks
     assert notes.plan([day, month], NOW, 0.0, TIMING).tasks == [SealTask(Level.DAY, OLD)]
     assert notes.plan([month], NOW, 0.0, TIMING).tasks == [SealTask(Level.MONTH, month.start_ms)]
+
+
+def test_older_hours_behind_a_full_list_wait_as_long_as_those_in_it() -> None:
+    notes = DirtyNotes()
+    newest, behind, later = OLD, OLD - DAY_MS, OLD - HOUR_MS
+    notes.plan([hour(newest)], NOW, 0.0, TIMING, cut_ms=newest)
+    notes.plan([hour(newest)], NOW, 10.0, TIMING, cut_ms=newest)
+    assert notes.plan([hour(behind)], NOW, 11.0, TIMING).tasks == [SealTask(Level.DAY, behind, (behind,))]
+    # The list was not full, so the next hour was marked since.
+    assert notes.plan([hour(later), hour(behind)], NOW, 12.0, TIMING).tasks == []

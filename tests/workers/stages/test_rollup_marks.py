@@ -46,7 +46,9 @@ async def read_marks(business: Business) -> Mapping[int, int]:
 
 async def unmark_all(business: Business) -> None:
     """Seal all hours, as if their contents were written."""
-    await business.ctx.resources.db["rollup_heads"].update_many({}, {"$unset": {"dirty": ""}, "$set": {"sealed": 1}})
+    await business.ctx.resources.db["rollup_heads"].update_many(
+        {}, {"$unset": {"dirty": "", "is_dirty": ""}, "$set": {"sealed": 1}}
+    )
 
 
 async def record_at(business: Business, at: str, **item: object) -> Event:
@@ -200,7 +202,9 @@ async def test_head_that_another_process_inserts_meanwhile_gets_a_mark_of_its_ow
     db = business.ctx.resources.db
 
     async def insert_second(collection: Any, docs: Sequence[Doc]) -> set[int]:
-        await insert_new(collection, [{**doc, "dirty": 1} for doc in docs if doc["_id"] == head_id(*keys[2])])
+        await insert_new(
+            collection, [{**doc, "dirty": 1, "is_dirty": 1} for doc in docs if doc["_id"] == head_id(*keys[2])]
+        )
         return await insert_new(collection, docs)
 
     await rollup_heads.mark_heads(db, keys[:2], 10)

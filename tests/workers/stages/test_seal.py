@@ -16,7 +16,7 @@ from app.domain.errors import Unavailable
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.rows import CountedRow, RowKey, Totals, add_rows, row_of
-from app.domain.rollups.sealing import AT_ONCE, Timing
+from app.domain.rollups.sealing import AT_ONCE, SealTask, Timing
 from app.domain.values.instants import from_ms, to_ms
 from app.resources import Resources
 from app.store.codecs.events import from_doc
@@ -25,6 +25,7 @@ from app.store.mongo.queries import Doc
 from app.store.stages.rollups import KEPT_MS, SealQueries
 from app.store.workspace.rollup_heads import mark_heads
 from tests.business import Business, open_business
+from workers.seals import Seals
 from workers.stages import seal
 from workers.worker import Worker
 
@@ -264,3 +265,55 @@ async def test_type_names_with_bars_do_not_mix_contents(business: Business) -> N
     await seal_all(business)
     await business.worker.seal_queries.drop_contents(system_ms() + KEPT_MS + 60_000, 1_000)
     assert await rows(business, Level.DAY) == await expected(business, Level.DAY)
+
+
+async def test_backlog_larger_than_a_look_is_sealed_by_several_looks(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dirty hours lie in two blocks with years between them. A look goes on where the last one has ended."""
+    monkeypatch.setattr(seal, "MAX_DIRTY_PERIODS", 4)
+    workspace_id, newest = business.ctx.workspace.id, to_ms(NOON)
+    hours = [newest - ago * 3_600_000 for ago in (0, 1, 2, 30, 31, 32, 33, 60, 20_000, 20_001, 20_002, 20_003, 50_000)]
+    await mark_heads(business.ctx.resources.db, [HeadKey(workspace_id, Level.HOUR, each) for each in hours], 100)
+    found = await business.worker.seal_queries.dirty(workspace_id, 4)
+    assert [each.start_ms for each in found] == hours[:4]
+    for start in (0, 3, 7):
+        near = await business.worker.seal_queries.dirty(workspace_id, 12, hours[start])
+        assert [each.start_ms for each in near] == hours[:12]
+    await seal_all(business)
+    assert await dirty(business) == []
+    assert len([doc for doc in await heads(business) if doc["level"] == "h" and "sealed" in doc]) == len(hours)
+
+
+async def test_tasks_of_a_look_are_done_in_several_runs_but_not_when_they_are_old(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, workspace_id, seconds = business.worker, business.ctx.workspace.id, 0.0
+    worker.seals = Seals(lambda: seconds)
+    worker.seals.timing = replace(AT_ONCE, slice=1.0)
+    keys = [HeadKey(workspace_id, Level.HOUR, to_ms(NOON) - day * 86_400_000) for day in range(4)]
+    await mark_heads(business.ctx.resources.db, keys, 100)
+    done, looks = [], []
+
+    async def do_task(_: Worker, __: str, task: SealTask) -> int:
+        nonlocal seconds
+        seconds += 1.5
+        done.append(task.start_ms)
+        return 1
+
+    look = seal.look
+
+    async def count_looks(*arguments: Any) -> None:
+        looks.append(seconds)
+        await look(*arguments)
+
+    monkeypatch.setattr(seal, "do_task", do_task)
+    monkeypatch.setattr(seal, "look", count_looks)
+    for _ in range(3):
+        await seal_all(business)
+    assert len(set(done)) == len(done) == 3
+    assert looks == [0.0]
+    seconds += seal.MAX_LOOK_AGE_SECONDS
+    await seal_all(business)
+    assert len(looks) == 2
+    assert done[3] == done[0]
