@@ -44,7 +44,8 @@ laws.load_profile("patient")
 _numbers = itertools.count(1)
 DATABASES = f"test-{secrets.token_hex(4)}-"
 """How the names of this process's databases begin. Other processes may use the same store."""
-_spare: deque[str] = deque()
+_spare: dict[bool, deque[str]] = {False: deque(), True: deque()}
+"""The used databases by whether they are lean."""
 MIN_SPARE_DATABASES = 2
 """Used databases that wait, because a task of an earlier test may still write to its database."""
 
@@ -91,6 +92,24 @@ QUICK = (
 A new file is quick only if it is named here or lies in one of the two folders, whose tests need no servers. So the set
 stays quick although nobody looks after it.
 """
+
+
+LEAN = ("tests/commands/", "tests/graphql/", "tests/workers/")
+"""Folders whose tests run in a lean database on the embedded store (`tests/databases.py`).
+
+They test what the layers above the store decide, with few documents. The tests of the store, the command line and the
+scenarios have all indexes. `.ci/run` runs most of these folders on a second store, with all indexes.
+"""
+NOT_LEAN = tuple(
+    f"tests/{name}"
+    for name in """
+    commands/insights/ commands/passes/test_pass_names.py commands/test_round_trips.py
+    graphql/aggregations/ graphql/execution/ graphql/insights/ graphql/protocol/
+    workers/test_laps.py workers/test_rollup_looks.py workers/test_seal workers/test_timers.py
+    workers/stages/test_rollup_marks.py workers/stages/test_seal workers/stages/test_shares.py workers/stages/test_turns.py
+    """.split()
+)
+"""Files and folders of them whose tests store many documents or count what a query examines, so they need indexes."""
 
 
 MEMORY = Path("/dev/shm")
@@ -212,10 +231,18 @@ def no_cache_expiry_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> Settings:
+def is_lean(request: pytest.FixtureRequest) -> bool:
+    """Return whether the database of the test has only the indexes that refuse or expire documents."""
+    path = request.node.nodeid
+    return request.config.getoption("store") == EMBEDDED and path.startswith(LEAN) and not path.startswith(NOT_LEAN)
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path, is_lean: bool) -> Settings:
     """Return settings with a database that no other test uses now, or that no test ever used (`unused_database`)."""
-    reuses = len(_spare) > MIN_SPARE_DATABASES and not request.node.get_closest_marker("unused_database")
-    database = _spare.popleft() if reuses else f"{DATABASES}{next(_numbers)}"
+    spare = _spare[is_lean]
+    reuses = len(spare) > MIN_SPARE_DATABASES and not request.node.get_closest_marker("unused_database")
+    database = spare.popleft() if reuses else f"{DATABASES}{next(_numbers)}"
     return dataclasses.replace(servers.settings, database=database, data_dir=tmp_path / "data")
 
 
@@ -227,7 +254,7 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 async def resources(
-    request: pytest.FixtureRequest, _session_resources: Resources, settings: Settings, clock: FixedClock
+    request: pytest.FixtureRequest, _session_resources: Resources, settings: Settings, clock: FixedClock, is_lean: bool
 ) -> AsyncIterator[Resources]:
     """Yield the resources of a process: a database with its indexes, an empty Redis and the test's clock.
 
@@ -237,11 +264,11 @@ async def resources(
     uri, db = settings.mongodb_uri, shared.db.client[settings.database]
     is_unused = request.node.get_closest_marker("unused_database") is not None
     if not is_unused:
-        await create_database(uri, db)
+        await create_database(uri, db, is_lean=is_lean)
         # Not at the end of the test that used it last: a task of that test may write to it later.
         if not await empty_database(uri, db):
             await drop_database(uri, db)
-            await create_database(uri, db)
+            await create_database(uri, db, is_lean=is_lean)
     await shared.redis.flushall()
     tasks = asyncio.all_tasks()
     bus = type(shared.bus)(shared.redis, settings.database)
@@ -251,7 +278,7 @@ async def resources(
     if is_unused:
         await drop_database(uri, db)
     else:
-        _spare.append(settings.database)
+        _spare[is_lean].append(settings.database)
 
 
 async def _end_tasks(left: set[asyncio.Task[Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.clock import FixedClock
 from app.resources import Resources
 from app.store.mongo.queries import Database, Doc
+from app.store.operations.indexes import INDEXES
 from app.store.operations.pass_names import require_names
 from tests.business import Business, open_business
 from tests.databases import MAX_DELETED_DOCUMENTS, create_database, drop_database, empty_database
@@ -28,6 +29,22 @@ async def test_emptied_database_contains_what_a_new_one_contains(business: Busin
     assert await empty_database(uri, used)
     assert await read_all(used) == await read_all(new)
     await drop_database(uri, new)
+
+
+async def test_lean_database_has_all_collections_but_only_indexes_that_refuse_or_expire(resources: Resources) -> None:
+    uri, db = resources.settings.mongodb_uri, resources.db
+    lean = db.client[f"{db.name}-lean"]
+    await create_database(uri, lean, is_lean=True)
+    assert set(await lean.list_collection_names()) == set(await db.list_collection_names())
+    kept: dict[str, set[str]] = {}
+    for name in INDEXES:
+        complete, found = await db[name].index_information(), await lean[name].index_information()
+        kept[name] = found.keys() - {"_id_"}
+        assert kept[name] == {key for key, index in complete.items() if index.keys() & {"unique", "expireAfterSeconds"}}
+    assert kept["activities"] == {"workspace_1_pos_1"}
+    assert kept["passes"] == set()
+    assert await read_all(lean) == await read_all(db)
+    await drop_database(uri, lean)
 
 
 async def test_processes_accept_passes_in_the_database_of_a_test(resources: Resources, clock: FixedClock) -> None:
