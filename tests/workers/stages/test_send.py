@@ -256,9 +256,9 @@ async def test_server_that_is_down_for_a_day_gets_single_probes_and_then_everyth
     short = [await harness.queue(card, validForHours=2) for card in cards[:6]]
     long = [await harness.queue(card, validForHours=48) for card in cards[6:]]
     start, opened_at = await harness.business.ctx.now(), 0
-    for passed_ms in range(0, 24 * HOUR, 5 * MINUTE):
+    for passed_ms in range(0, 24 * HOUR, 15 * MINUTE):
         clock.set(start + timedelta(milliseconds=passed_ms))
-        await harness.send(later_ms=5 * MINUTE)
+        await harness.send(later_ms=15 * MINUTE)
         opened_at = opened_at or (passed_ms if await _is_circuit_open(harness) else 0)
     assert opened_at
     assert [(await harness.read(each)).reason for each in short] == [MessageReason.EXPIRED] * 6
