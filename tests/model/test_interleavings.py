@@ -18,7 +18,7 @@ from .sealing_scenes import SEALING_MONTH_SCENES, SEALING_RULE_SCENES, SEALING_S
 from .world import run
 
 SEEDS = 8
-SEEDS_WITH_RULES = 4
+SEEDS_WITH_RULES = 2
 """Runs with rules or guarded events take five times as long. `python -m tests.model --rules` makes any number of them."""
 COMMON = [mutant for mutant in MUTANTS if not mutant.rare]
 
