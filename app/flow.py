@@ -121,6 +121,7 @@ FLOW = (
             "message_templates",
             "pass_periods",
             "rollup_heads",
+            "active_counts",
         ),
         wakes=("publish", "merge", "react"),
     ),
@@ -161,8 +162,8 @@ FLOW = (
         name="seal_passes",
         module="workers.stages.seal_passes",
         key="workspace",
-        reads=("passes", "events", "pass_periods"),
-        writes=("passes", "pass_periods"),
+        reads=("passes", "events", "pass_periods", "rollup_heads", "active_counts"),
+        writes=("passes", "pass_periods", "active_counts"),
         wakes=(),
     ),
     Stage(

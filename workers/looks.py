@@ -33,6 +33,10 @@ class Looks:
         self._valid_until = 0.0
         self.unsealed: set[str] = set()
         """The workspaces with passes whose months may have to be sealed, as far as this worker has seen."""
+        self.uncounted: dict[str, int] = {}
+        """The system time in ms at which this worker next counts active passes, by workspace, if it knows of a mark."""
+        self.has_counts: set[str] = set()
+        """The workspaces in which this worker has inserted the numbers that an earlier version did not store."""
 
     def ask(self, key: str, workspace_id: str) -> None:
         """Let the next round look at a workspace, or at all if `workspace_id` is empty."""

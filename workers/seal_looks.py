@@ -38,7 +38,9 @@ class SealLooks:
             await delete_doubted(worker, system_ms())
         if now_seconds >= self._next_seconds:
             self._next_seconds = now_seconds + SEAL_INTERVAL_SECONDS
-            self._workspace_ids = set(worker.looks.unsealed)
+            now_ms = system_ms()
+            uncounted = {each for each, due_ms in worker.looks.uncounted.items() if due_ms <= now_ms}
+            self._workspace_ids = worker.looks.unsealed | uncounted
         for workspace_id in sorted(self._workspace_ids):
             await self._seal(worker, workspace_id)
         self._workspace_ids &= worker.looks.unsealed

@@ -21,6 +21,7 @@ from app.store.mongo.horizons import Horizon
 from app.store.mongo.ids import new_id
 from app.store.mongo.read_order import reading_in_order
 from app.store.operations.heartbeats import Heartbeats
+from app.store.stages.active_counts import ActiveCountQueries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -71,6 +72,7 @@ class Worker:
     erase_queries: EraseQueries
     merge_queries: MergeQueries
     pass_period_queries: PassPeriodQueries
+    active_count_queries: ActiveCountQueries
     endpoint_leases: EndpointLeases
     react_leases: EndpointLeases
     channel_leases: EndpointLeases
@@ -156,6 +158,7 @@ class Worker:
             erase_queries=EraseQueries(db, in_chunk, is_sharded=is_sharded),
             merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
             pass_period_queries=PassPeriodQueries(db, in_chunk, is_sharded=is_sharded),
+            active_count_queries=ActiveCountQueries(db, in_chunk, is_sharded=is_sharded),
             endpoint_leases=EndpointLeases(db),
             react_leases=EndpointLeases(db, "react_lanes"),
             channel_leases=EndpointLeases(db, "channel_lanes"),

@@ -9,6 +9,7 @@ import click
 
 from app.config.settings import Settings
 from app.resources import open_resources
+from app.store.operations.active_count_check import check_active_counts
 from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Finding
 from app.store.operations.history_check import HistoryCheck
 from app.store.operations.recomputation import DeepCheck, Recomputed
@@ -35,7 +36,8 @@ def check(settings: Settings, deep: bool) -> None:
 
     With --deep, the aggregates, points, profile, measures and sealed months of each pass must be those that its events
     give. No event may be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates and the
-    months are compared. The history of segments must be what the activity logs tell.
+    months are compared. The stored numbers of active passes must be those that the passes give. The history of segments must
+    be what the activity logs tell.
 
     The exit status is 1 if there is a finding. Run it after a restore, and before you report a bug.
 
@@ -71,6 +73,8 @@ async def _check(settings: Settings, deep: bool) -> int:
         parked, parked_events = await checks.check_parked(report)
         if deep:
             done = await DeepCheck(resources.db, resources.in_chunk).check(report, _show_recomputed)
+            for finding in await check_active_counts(resources.db, workspaces, resources.in_chunk):
+                report(finding)
             intervals = await HistoryCheck(resources.db, resources.in_chunk).check(workspaces, report)
     checked = (
         quantity(positions, "activity", "activities"),

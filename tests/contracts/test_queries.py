@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -101,6 +102,7 @@ from app.store.clock import MongoClock
 from app.store.mongo.oplog import COMMAND_NOT_FOUND, FILLER_DATABASE
 from app.store.mongo.paging import PageRequest
 from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.operations.active_count_check import ActiveCountCheck
 from app.store.operations.backlog import BacklogQueries
 from app.store.operations.consistency import ConsistencyCheck, Finding
 from app.store.operations.heartbeats import Heartbeats
@@ -567,6 +569,11 @@ async def aggregate_remove_and_merge(business: Business) -> None:
         await business.record({"pass_external_id": "39", "amount": amount, "occurred_at": await ctx.now()})
         await business.run_worker()
         await seal_passes(business.worker, store.id)
+    with patch.multiple("workers.stages.count_active", COUNT_DELAY_SECONDS=0.0, COUNT_SLICE_SECONDS=1e9):
+        business.worker.looks.uncounted.clear()
+        await seal_passes(business.worker, store.id)
+    counted = await store.pass_periods.count_active([2026]), await store.pass_periods.count_new(202601, 202612)
+    assert await store.active_counts.read(2026) == counted
     await delete_doubted(business.worker, 2**42)
     await business.record({"pass_external_id": "39", "amount": 3, "occurred_at": await ctx.now()})
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
@@ -899,6 +906,8 @@ async def check_all(business: Business) -> list[Finding]:
     )
     history = HistoryCheck(business.ctx.resources.db, business.ctx.resources.in_chunk)
     assert await history.check([business.ctx.workspace.id], findings.append) > 0
+    counts = ActiveCountCheck(business.ctx.resources.db, business.ctx.workspace.id, business.ctx.resources.in_chunk)
+    assert await counts.compare() == []
     rollups = RollupCheck(business.ctx.resources.db, business.ctx.workspace.id, business.ctx.resources.in_chunk)
     span = await rollups.span()
     assert span is not None

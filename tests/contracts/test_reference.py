@@ -141,8 +141,10 @@ INTERNAL = frozenset(
     app.commands.insights.top_passes.MAX_READ_KEPT
     app.commands.insights.top_passes.MAX_STREAM_PAGE
     app.commands.insights.value_lists.MAX_DOUBTFUL_PASSES
+    app.store.workspace.active_counts.MAX_RECOUNTS
     app.store.kept_orders.MAX_KEPT_PASSES
     app.store.kept_orders.MAX_ORDERS
+    app.store.stages.active_counts.MAX_RECOUNTS_READ
     app.store.stages.pass_periods.MAX_DIRTY_READ
     app.store.stages.pass_periods.MAX_DOUBTED_READ
     app.telemetry.metrics.MAX_LABEL_CHARACTERS

@@ -378,7 +378,7 @@ def matches(doc: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
             for operator, operand in condition.items():
                 if not _COMPARISONS[operator](value, operand):
                     return False
-        elif value != condition:
+        elif value != condition and not (isinstance(value, list) and condition in value):
             return False
     return True
 

@@ -9,6 +9,7 @@ from tests.crashes import Crash
 from workers.stages import fold, merge, publish, seal, seal_passes
 from workers.worker import Worker
 
+from .count_scenes import COUNT_SCENES
 from .scenes import ALL_SLOTS, Scene, Stage, crash, interleave, play
 
 
@@ -247,7 +248,10 @@ SEALING_SCENES: Sequence[Scene] = (
 """Scenes without rules."""
 SEALING_RULE_SCENES: Sequence[Scene] = (hour_is_sealed_before_a_made_event_is_stored,)
 """Scenes with rules that give points for purchases."""
-SEALING_MONTH_SCENES: Sequence[Scene] = (month_is_sealed_between_the_reads_and_the_write_of_a_fold,)
+SEALING_MONTH_SCENES: Sequence[Scene] = (
+    month_is_sealed_between_the_reads_and_the_write_of_a_fold,
+    *COUNT_SCENES,
+)
 """Scenes in which the months of passes are sealed."""
 
 

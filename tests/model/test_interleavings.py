@@ -6,6 +6,7 @@ import pytest
 
 from app.domain.errors import Unavailable
 
+from .counts import COUNT_MUTANTS
 from .guarded_mutants import GUARDED_MUTANTS
 from .histories import HISTORY_MUTANTS
 from .months import MONTH_MUTANTS
@@ -82,7 +83,7 @@ def test_sealed_months_of_passes_are_those_of_their_events(options: str) -> None
     assert sum(each.crashes for each in stats) > 5 * SEEDS_WITH_RULES
 
 
-@pytest.mark.parametrize("mutant", MONTH_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+@pytest.mark.parametrize("mutant", [*MONTH_MUTANTS, *COUNT_MUTANTS], ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_removed_rule_breaks_the_sealed_months_of_a_scene_or_a_random_run(mutant: Mutant) -> None:
     with mutant.applied():
         is_caught = not all(map(keeps_rollups, SEALING_MONTH_SCENES))

@@ -34,6 +34,7 @@ from workers.sharing import Sharing
 from workers.stages import backfill, due, erase, fold, merge, publish, seal, seal_passes
 from workers.worker import Worker
 
+from .counts import CountReader, check_counts
 from .invariants import Invariants
 from .memory import MemoryDatabase
 from .months import check_months
@@ -69,6 +70,11 @@ SMALL_LIMITS = {
     "workers.stages.backfill.SUPERSEDED_TTL_MS": 10**12,
     "workers.stages.seal_passes.SEAL_BATCH_SIZE": 2,
     "workers.stages.seal_passes.system_ms": _ticks.__next__,
+    "workers.stages.count_active.system_ms": _ticks.__next__,
+    "workers.stages.count_active.COUNT_DELAY_SECONDS": 0,
+    # A run must not depend on the time that a count takes.
+    "workers.stages.count_active.COUNT_SLICE_SECONDS": 10**9,
+    "workers.stages.count_active.PAUSE_FACTOR": 0,
     "workers.stages.publish.PASSES_PER_ROUND": 2,
     "workers.stages.publish.ENTRIES_PER_STEP": 3,
     "workers.stages.publish.ENTRIES_PER_PASS": 4,
@@ -160,6 +166,7 @@ class World:
         self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules, guarded=guarded)
         self.seals_months = months
         self.row_reader = RowReader(self.db, self.script, Random(seed + 2))
+        self.count_reader = CountReader(self.db, Random(seed + 3))
         self.read: list[Activity] = []
         self.is_open, self.is_sealing = True, sealing
 
@@ -173,6 +180,8 @@ class World:
         self.schedule.start_process("reader", self.follow_log)
         if self.is_sealing:
             self.schedule.start_process("reader of rows", self.read_rows)
+        if self.seals_months:
+            self.schedule.start_process("reader of numbers", self.read_counts)
         await self.schedule.run(MAX_TURNS)
         self.schedule.stop_faults()
         self.schedule.start_process("last worker", self.finish)
@@ -288,7 +297,8 @@ class World:
             any("pend" in doc for doc in self.db["events"].docs.values())
             or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
             or (self.is_sealing and any("dirty" in doc for doc in self.db["rollup_heads"].docs.values()))
-            or (self.seals_months and any("dirty_months" in doc for doc in cards))
+            or (self.seals_months and any("dirty_months" in doc or "recount" in doc for doc in cards))
+            or (self.seals_months and any("dirty" in doc for doc in self.db["active_counts"].docs.values()))
             or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
 
@@ -297,6 +307,12 @@ class World:
         ctx = self.new_context()
         while self.is_open:
             await self.row_reader.read(ctx)
+
+    async def read_counts(self) -> None:
+        """Read and check stored numbers of active passes while the business is open."""
+        ctx = self.new_context()
+        while self.is_open:
+            await self.count_reader.read(ctx)
 
     async def follow_log(self) -> None:
         """Run a reader that follows the log while the business is open."""
@@ -318,6 +334,7 @@ class World:
         """Check every invariant of the store and return the number of transitions. Raises AssertionError."""
         if self.seals_months:
             check_months(self.db)
+            check_counts(self.db)
         now_ms = to_ms(await self.clock.now())
         if self.is_sealing:
             check_contents(self.db, self.workspace_id)

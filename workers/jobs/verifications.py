@@ -13,9 +13,11 @@ from app.domain.fold.recomputation import Difference
 from app.domain.insights.verification import VerificationOrder, Verified
 from app.domain.jobs import Tally
 from app.domain.rollups.levels import Level
+from app.domain.rollups.periods import month_of, year_of
 from app.domain.rollups.plans import Period
 from app.domain.values.instants import DAY_MS, format_instant, from_ms, to_ms
 from app.store.mongo.paging import PageRequest
+from app.store.operations.active_count_check import ActiveCountCheck
 from app.store.operations.recomputation import PASSES_AT_ONCE, Comparison, DeepCheck
 from app.store.operations.rollup_check import ComparedRollups, RollupCheck
 
@@ -93,6 +95,7 @@ async def _verify_day(lease: JobLease, rollups: RollupCheck, *, is_marked: bool)
     month_ms, next_ms = Level.MONTH.start_ms(day_ms), day_ms + DAY_MS
     if next_ms >= end_ms or Level.MONTH.start_ms(next_ms) != month_ms:
         compared.append(await rollups.compare_month(month_ms))
+        compared.append(await _compare_active(lease, month_ms))
     await _report(lease, [line for each in compared for period in each.differences for line in _lines(each, period)])
     found = Verified(**position["sum"])
     for each in compared:
@@ -110,6 +113,14 @@ async def _verify_day(lease: JobLease, rollups: RollupCheck, *, is_marked: bool)
     tally = Tally(int(not differs), failed=int(differs))
     next_position = {**position, "days": [next_ms, end_ms], "sum": found.to_dict()}
     return await lease.commit(next_position, lease.run.tally.plus(tally))
+
+
+async def _compare_active(lease: JobLease, month_ms: int) -> ComparedRollups:
+    """Compare the numbers of active passes of a month and its year. They count only if they differ."""
+    resources, month = lease.worker.resources, month_of(from_ms(month_ms))
+    check = ActiveCountCheck(resources.db, lease.run.workspace_id, resources.in_chunk)
+    found = await check.compare({month, year_of(month)})
+    return ComparedRollups(differences={Period(Level.MONTH, month_ms): found} if found else {})
 
 
 async def _report(lease: JobLease, lines: Sequence[list[str]]) -> None:

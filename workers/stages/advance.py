@@ -84,7 +84,9 @@ async def advance_passes(
         writes.append((card, advanced.card, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)
     worker.looks.unsealed |= {
-        each.advanced.card.workspace_id for each in saved.values() if each.advanced.card.dirty_months
+        card.workspace_id
+        for card in (each.advanced.card for each in saved.values())
+        if card.dirty_months or card.has_ended
     }
     _report(worker, saved)
     _count_rules(worker, at, saved)

@@ -28,6 +28,8 @@ from app.store.workspace.workspace import Workspace
 from workers.failures import log_failures
 from workers.worker import Worker
 
+from .count_active import mark_changed
+
 CACHE_EXPIRY_SECONDS = EPOCH_TTL_SECONDS + 0.05
 """The time after which every process has read a change of the erasure epoch."""
 
@@ -97,6 +99,10 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     await erase_documents(worker.resources, card.workspace_id)
     # A new primary may not have shown all aliases and events at once: repeat the round before the pass is forgotten.
     worker.require_same_primary(election)
+    # The passes say which numbers of active passes still have them, and what is kept of them does not.
+    await mark_changed(
+        worker, card.workspace_id, await worker.active_count_queries.recounts_of(pass_ids, card.workspace_id)
+    )
     for each in cards:
         await worker.pass_period_queries.delete_of_pass(each)
     for alias, _ in aliases:

@@ -11,6 +11,7 @@ Sums that no pass names are deleted after a day: a query may still read them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from app.clock import system_ms
 from app.domain.ids import slot_of
@@ -18,6 +19,8 @@ from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, months_of, sum_ye
 from app.flow import SLOT_RANGES
 from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums
 from workers.worker import Worker
+
+from .count_active import count_active, mark_changed, mark_left
 
 SEAL_BATCH_SIZE = 100
 """Passes that one step seals."""
@@ -33,6 +36,7 @@ async def seal_passes(worker: Worker, key: str) -> None:
 async def seal_passes_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return False. The round ends early while events wait to be counted: a later one continues."""
     low, high = worker.sharing.slots
+    has_more = await mark_left(worker, workspace_id)
     dirty = await worker.pass_period_queries.dirty(workspace_id)
     chosen = [pass_id for pass_id in dirty if low <= slot_of(pass_id) <= high]
     for start in range(0, len(chosen), SEAL_BATCH_SIZE):
@@ -40,7 +44,8 @@ async def seal_passes_once(worker: Worker, workspace_id: str) -> bool:
         if worker.stopping or _is_busy(worker, workspace_id):
             break
     else:
-        if len(dirty) == len(chosen):
+        await count_active(worker, workspace_id, partial(_is_busy, worker, workspace_id))
+        if len(dirty) == len(chosen) and not has_more:
             worker.looks.unsealed.discard(workspace_id)
     return False
 
@@ -71,6 +76,7 @@ async def _seal(worker: Worker, workspace_id: str, pass_ids: Sequence[str]) -> N
     named = await queries.commit(sealings)
     worker.count_writes(len(sealings), len(sealings) - len(named))
     done = [each for each in sealings if each.before.card.id in named]
+    await mark_changed(worker, workspace_id, [recount for each in done if (recount := each.recount)])
     valid = [doc["_id"] for each in done for doc in each.docs()]
     doubted = [doc_id for each in done for doc_id in each.replaces(stored[each.before.card.id])]
     await queries.clear_doubt(workspace_id, valid, doubted, now_ms)

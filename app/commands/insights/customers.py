@@ -32,7 +32,7 @@ async def count_active(ctx: Context, after: datetime, before: datetime) -> Activ
     if found.months and await store.pass_periods.are_marked():
         # Just after an import, too much may be in no sealed month. The events of the time may be fewer.
         with contextlib.suppress(InvalidInput):
-            return await count_sealed(store.pass_periods, store.customers, found, Span(after, before))
+            return await count_sealed(store, found, Span(after, before))
     active = await store.customers.active(EventQuery(occurred_after=after, occurred_before=before))
     returning = len(await store.customers.active_before(active, after))
     return ActivePasses(len(active), len(active) - returning, returning)

@@ -14,8 +14,10 @@ from app.domain.events.events import Event
 from app.domain.rollups.covers import Cover, Span
 from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, month_of
 from app.domain.values.instants import EARLIEST
+from app.store.workspace.active_counts import ActiveCount
 from app.store.workspace.customers import CustomerQueries
 from app.store.workspace.pass_periods import EventRoom, PassPeriodReads, PassState
+from app.store.workspace.workspace import Workspace
 
 MAX_LOOKS = 5
 """Looks at passes that are sealed while they are counted."""
@@ -34,13 +36,13 @@ class ActivePasses:
     returning: int
 
 
-async def count_sealed(store: PassPeriodReads, customers: CustomerQueries, found: Cover, asked: Span) -> ActivePasses:
+async def count_sealed(workspace: Workspace, found: Cover, asked: Span) -> ActivePasses:
     """Return the exact numbers of active passes. The cover of the time must have a month.
 
     Raises InvalidInput with the code LIMIT and advice if too many events are in no sealed month. Raises Unavailable, also if
     passes are sealed all the time; safe to repeat.
     """
-    room = EventRoom()
+    store, room = workspace.pass_periods, EventRoom()
     stale = await store.stale_months(Span(EARLIEST, asked.before), month_of(asked.before), room)
     edges = _Edges(
         found,
@@ -51,8 +53,7 @@ async def count_sealed(store: PassPeriodReads, customers: CustomerQueries, found
     special = {*stale, *edges.passes}
     states = await store.states(special)
     for _ in range(MAX_LOOKS):
-        active = await store.count_active(found.periods)
-        new = await store.count_new(found.months[0], found.months[-1])
+        active, new = await _count(workspace, found)
         before, states = states, await store.states(special)
         # What the counts include of these passes is only clear if none of them was sealed meanwhile.
         if {each: state.active for each, state in before.items()} == {each: s.active for each, s in states.items()}:
@@ -61,12 +62,26 @@ async def count_sealed(store: PassPeriodReads, customers: CustomerQueries, found
         raise Unavailable("store", "passes were sealed while they were counted")
     months = {pass_id: _stale_months(state, stale.get(pass_id, ())) for pass_id, state in states.items()}
     active_here = await _find_active(store, edges, states, months, room)
-    returning_here = await _find_returning(customers, edges, states, months, active_here)
+    returning_here = await _find_returning(workspace.customers, edges, states, months, active_here)
     counted = [state for state in states.values() if state.active & {*found.periods}]
     counted_new = [state for state in states.values() if found.months[0] <= _first_month(state) <= found.months[-1]]
     active += len(active_here) - len(counted)
     new += len(active_here) - len(returning_here) - len(counted_new)
     return ActivePasses(active, new, returning=active - new)
+
+
+async def _count(workspace: Workspace, found: Cover) -> ActiveCount:
+    """Return the stored numbers of a month or year, or count passes by indexes.
+
+    Stored numbers hold each change of a pass that was stored before this call, and none that is stored after it. So they fit
+    states of passes that are the same before and after.
+    """
+    if len(found.periods) == 1:
+        stored = await workspace.active_counts.read(found.periods[0])
+        if stored is not None:
+            return stored
+    active = await workspace.pass_periods.count_active(found.periods)
+    return ActiveCount(active, await workspace.pass_periods.count_new(found.months[0], found.months[-1]))
 
 
 @dataclass(frozen=True, slots=True)

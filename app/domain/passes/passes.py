@@ -198,6 +198,11 @@ class Pass:
         return LOYALTY_CARD if self.gift_currency is None else GIFT_CARD
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the pass was erased, or merged into another one."""
+        return self.erased is not None or self.alias_of is not None
+
+    @property
     def has_counted(self) -> bool:
         """Whether any event has counted in the pass."""
         return bool(self.aggregates or self.made_aggregates)

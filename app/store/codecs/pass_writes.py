@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from pymongo import ReplaceOne, UpdateOne
 
@@ -32,13 +33,20 @@ from .states import state_to_doc
 
 
 def update_pass_operation(
-    before: Pass, after: Pass, entries: Sequence[Entry], write_id: str, *, system_ms: int, names_shard: bool = False
+    before: Pass,
+    after: Pass,
+    entries: Sequence[Entry],
+    write_id: str,
+    *,
+    system_ms: int,
+    recount: Mapping[str, object] = MappingProxyType({}),
+    names_shard: bool = False,
 ) -> UpdateOne | ReplaceOne[Doc]:
     """Return the compare-and-set that turns a pass, as it was read, into `after`. Only changed fields are written.
 
     The write applies only if the pass still has the version and write id of `before`. `fid` is the write id of the new
-    version. `system_ms` is the time of the machine: publish takes first the pass whose outbox has waited longest. With
-    `names_shard`, the filter leads a sharded store to one shard.
+    version. `system_ms` is the time of the machine: publish takes first the pass whose outbox has waited longest. A
+    pass that ends gets the field `recount`. With `names_shard`, the filter leads a sharded store to one shard.
     """
     as_read: Doc = {"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}
     if names_shard:
@@ -46,10 +54,10 @@ def update_pass_operation(
     if after.erased is not None:
         # Entries published since the pass was read return to the outbox. Publishing finds them in the log by their ids.
         stub = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))
-        return ReplaceOne(as_read, stub_to_doc(stub, after.erased, system_ms))
+        return ReplaceOne(as_read, {**stub_to_doc(stub, after.erased, system_ms), **recount})
     if after.alias_of is not None:
         alias = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))
-        return ReplaceOne(as_read, alias_to_doc(alias, after.alias_of, system_ms))
+        return ReplaceOne(as_read, {**alias_to_doc(alias, after.alias_of, system_ms), **recount})
     changes: Doc = {"at": after.evaluated_until_ms, "v": before.version + 1, "fid": write_id}
     _update_progress(before, after, changes)
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}

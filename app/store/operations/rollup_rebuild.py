@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.clock import system_ms
+from app.domain.rollups.active_periods import ALL_PERIODS
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.values.instants import from_ms, to_ms
 from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.workspace.active_counts import mark_counts
 from app.store.workspace.rollup_heads import IS_DIRTY, mark_heads
 
 from .pass_months import mark_months
@@ -64,8 +67,9 @@ class RollupRebuild(ErrorTranslating):
     ) -> Marked:
         """Mark what is computed from the events of [low_ms, high_ms): hours, days, months, and the months of passes.
 
-        `report` is called with the numbers so far. Safe to repeat, also while workers run. Indexes: those of
-        `mark_existing`, of `RollupMarking.mark_hours_with_events` and of `mark_months`.
+        All numbers of active passes are marked, too. `report` is called with the numbers so far. Safe to repeat, also while
+        workers run. Indexes: those of `mark_existing`, of `RollupMarking.mark_hours_with_events`, of `mark_months` and of
+        `mark_counts`.
         """
         # An hour whose events are gone has a head, and no event by which it would be found.
         await self.mark_existing(workspace_id, low_ms, high_ms)
@@ -75,6 +79,7 @@ class RollupRebuild(ErrorTranslating):
         passes = await mark_months(
             self._db, workspace_id, low_ms, high_ms, lambda count: report(Marked(hours, passes=count))
         )
+        await mark_counts(self._db, workspace_id, {ALL_PERIODS}, system_ms(), is_sharded=self._is_sharded)
         return Marked(hours, passes)
 
     async def mark_existing(self, workspace_id: str, low_ms: int, high_ms: int) -> int:

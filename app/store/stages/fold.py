@@ -24,11 +24,13 @@ from app.store.codecs import events
 from app.store.codecs.guards import decision_to_doc
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
+from app.store.codecs.recounts import ENDED_FIELDS, recount_of_ended
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import NO_WORKSPACES, Collection, Database, Doc, update_by_ids
 from app.store.mongo.slots import move_to_slot
 from app.store.workspace.definitions import DefinitionQueries
+from app.store.workspace.rollup_heads import new_mark
 
 from .histories import HistoryQueries
 from .pending import PendingAt
@@ -74,7 +76,18 @@ class FoldQueries(HistoryQueries):
         embedded server. If fewer passes matched than were sent, the random write ids show which writes are stored.
         Index: _id.
         """
-        return await save_passes(self._passes, writes, self._in_chunk, is_sharded=self._is_sharded)
+        recounts = await self._read_recounts(writes)
+        return await save_passes(self._passes, writes, self._in_chunk, recounts=recounts, is_sharded=self._is_sharded)
+
+    async def _read_recounts(self, writes: Sequence[PassWrite]) -> dict[str, Doc]:
+        """Return by id the field `recount` for the passes that end. One read if there are any. Index: _id."""
+        ended = {before.id: before for before, after, _, _ in writes if after.has_ended}
+        workspace_ids = {pass_id: card.workspace_id for pass_id, card in ended.items()}
+        docs = await self._find_by_ids(self._passes, ended, workspace_ids, ENDED_FIELDS)
+        found = {doc["_id"]: doc for doc in docs}
+        return {
+            pass_id: recount_of_ended(found.get(pass_id), card.write_id, new_mark()) for pass_id, card in ended.items()
+        }
 
     async def clear(
         self,

@@ -11,16 +11,21 @@ from pymongo import DeleteOne, UpdateOne
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
+from app.domain.rollups.active_periods import changed_periods
 from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, bounds_of, is_month, sum_months, token_of
 from app.domain.values.instants import EARLIEST, LATEST
 from app.store.codecs.counting import counting_in
 from app.store.codecs.pass_periods import period_from_docs, period_to_docs
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
+from app.store.codecs.recounts import periods_to_recount, recount_part
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, in_chunks, insert_new
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import RangeScan
 from app.store.workspace.pass_periods import are_passes_marked
+from app.store.workspace.rollup_heads import new_mark
+
+from .active_counts import Recount
 
 MAX_DIRTY_READ = 10_000
 """Passes of a workspace that one look for passes to be sealed reads."""
@@ -33,11 +38,15 @@ _PROJECTION = {name: shown for name, shown in FIND_PROJECTION.items() if name no
 
 @dataclass(frozen=True, slots=True)
 class SealedPass:
-    """Pass as read, with the token of each of its sealed months and years, and those of them with a customer's event."""
+    """Pass as read, with the token of each of its sealed months and years, and those of them with a customer's event.
+
+    `recount` has the periods whose numbers of active passes may be out of date because of earlier writes to the pass.
+    """
 
     card: Pass
     tokens: Mapping[int, int] = field(default_factory=dict)
     active: frozenset[int] = frozenset()
+    recount: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Sealing:
 
     before: SealedPass
     sums: Mapping[int, PassPeriod]
+    mark: int = field(default_factory=new_mark)
 
     @property
     def token(self) -> int:
@@ -65,6 +75,12 @@ class Sealing:
     def active(self) -> frozenset[int]:
         """The sealed months and years with an event of the customer, after the write."""
         return (self.before.active - self.sums.keys()) | {each for each, sums in self.sums.items() if sums.count}
+
+    @property
+    def recount(self) -> Recount | None:
+        """What the write says to be counted anew; None if it changes no number of active passes."""
+        changed = changed_periods(self.before.active, self.active)
+        return Recount(self.before.card.id, self.mark, changed | self.before.recount) if changed else None
 
 
 class PassPeriodQueries(StageQueries):
@@ -176,6 +192,8 @@ class PassPeriodQueries(StageQueries):
             changes["first_active"] = first
         else:
             unset["first_active"] = ""
+        if recount := sealing.recount:
+            changes |= recount_part(recount.periods, recount.mark)
         return UpdateOne(self._by_id(card.id, card.workspace_id, **conditions), {"$set": changes, "$unset": unset})
 
     async def clear_doubt(
@@ -237,4 +255,4 @@ def _sum(events: Sequence[Event], month: int) -> dict[int, PassPeriod]:
 
 def _sealed_from_doc(doc: Doc) -> SealedPass:
     tokens = {int(period): token for period, token in doc.get("months", {}).items()}
-    return SealedPass(from_doc(doc), tokens, frozenset(doc.get("active", ())))
+    return SealedPass(from_doc(doc), tokens, frozenset(doc.get("active", ())), recount=periods_to_recount(doc))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import BulkWriteError
@@ -19,9 +19,17 @@ PassWrite = tuple[Pass, Pass, Sequence[Any], str]
 
 
 async def save_passes(
-    passes: Collection, writes: Sequence[PassWrite], in_chunk: int, *, is_sharded: bool = False
+    passes: Collection,
+    writes: Sequence[PassWrite],
+    in_chunk: int,
+    *,
+    recounts: Mapping[str, Doc],
+    is_sharded: bool = False,
 ) -> tuple[set[str], dict[str, str]]:
-    """Write passes. Return the ids of those whose write is stored, and by id why the store refused others."""
+    """Write passes. Return the ids of those whose write is stored, and by id why the store refused others.
+
+    `recounts` has by id the field `recount` of passes that end.
+    """
     if not writes:
         return set(), {}
     write_ids = {before.id: write_id for before, _, _, write_id in writes}
@@ -29,7 +37,7 @@ async def save_passes(
     # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
     for start in range(0, len(writes), in_chunk):
         batch = writes[start : start + in_chunk]
-        matched += await _write_batch(passes, batch, refused, is_sharded=is_sharded)
+        matched += await _write_batch(passes, batch, refused, recounts=recounts, is_sharded=is_sharded)
     if matched == len(writes):
         return set(write_ids), refused
 
@@ -45,12 +53,22 @@ async def save_passes(
 
 
 async def _write_batch(
-    passes: Collection, batch: Sequence[PassWrite], refused: dict[str, str], *, is_sharded: bool
+    passes: Collection,
+    batch: Sequence[PassWrite],
+    refused: dict[str, str],
+    *,
+    recounts: Mapping[str, Doc],
+    is_sharded: bool,
 ) -> int:
     """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
     now_ms = system_ms()
     try:
-        operations = [update_pass_operation(*write, system_ms=now_ms, names_shard=is_sharded) for write in batch]
+        operations = [
+            update_pass_operation(
+                *write, system_ms=now_ms, recount=recounts.get(write[0].id, {}), names_shard=is_sharded
+            )
+            for write in batch
+        ]
         return (await passes.bulk_write(operations, ordered=False)).matched_count
     except BulkWriteError as error:
         details = error.details or {}
@@ -68,4 +86,6 @@ async def _write_batch(
         if len(batch) == 1:
             refused[batch[0][0].id] = reason
             return 0
-        return sum([await _write_batch(passes, [write], refused, is_sharded=is_sharded) for write in batch])
+        return sum(
+            [await _write_batch(passes, [write], refused, recounts=recounts, is_sharded=is_sharded) for write in batch]
+        )

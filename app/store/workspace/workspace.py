@@ -14,6 +14,7 @@ from app.domain.workspaces import WorkspaceProfile
 from app.store.cache import Epochs, WorkspaceCache
 from app.store.mongo.queries import Database, ErrorTranslating
 
+from .active_counts import ActiveCountReads
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
@@ -101,6 +102,7 @@ class Workspace(ErrorTranslating):
         self.rollup_heads = HeadQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.rollup_contents = ContentQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.customers = CustomerQueries(db, workspace_id, in_chunk)
+        self.active_counts = ActiveCountReads(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.pass_periods = PassPeriodReads(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.moments = MomentQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
