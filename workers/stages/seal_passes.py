@@ -15,7 +15,7 @@ from functools import partial
 
 from app.clock import system_ms
 from app.domain.ids import slot_of
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, months_of, sum_years, year_of
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, months_of, sum_years, year_of
 from app.flow import SLOT_RANGES
 from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums
 from workers.worker import Worker
@@ -105,7 +105,7 @@ async def _sum_months(
         if ALL_MONTHS in dirty:
             wanted.setdefault(ALL_MONTHS, []).append(each)
             continue
-        missing = {period for period in _periods_of(each) if period > 9_999} - sealed[pass_id].keys()
+        missing = {period for period in _periods_of(each) if is_month(period)} - sealed[pass_id].keys()
         for month in dirty | missing:
             wanted.setdefault(month, []).append(each)
     found: dict[str, dict[int, PassPeriod]] = {pass_id: {} for pass_id in passes}
