@@ -157,6 +157,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         if resources.is_embedded:
             # One version at a time serves an embedded store. Elsewhere only `punchcard migrate` waits until processes of
             # earlier versions, which mark nothing, have stopped.
+            await Upgrades(resources.db, resources.in_chunk).flag_dirty_heads()
             await Upgrades(resources.db, resources.in_chunk).mark_hours()
         await Upgrades(resources.db, resources.in_chunk).renew_time_zones(await resources.clock.now())
         if restated:

@@ -101,11 +101,12 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
-        # Processes of earlier versions create passes without names, and mark no hours. So exclude them first, and wait until
-        # they know it.
+        # Processes of earlier versions create passes without names, mark no hours, or set no flags of marks. So exclude them
+        # first, and wait until they know it.
         await raise_schema(resources.db)
         marking = RollupMarking(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
-        if await lacks_names(resources.db) or await marking.unmarked_workspaces():
+        upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        if await lacks_names(resources.db) or await marking.unmarked_workspaces() or await upgrades.lacks_flags():
             await wait_for_earlier_versions()
         # The names come last: processes start as soon as all passes have them.
         await make_passes_findable(resources.db, lambda count: say(f"  {count} passes can be found by search"))
@@ -114,7 +115,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
         await draw_passes(resources.db, lambda count: say(f"  {count} passes have draws"))
-        upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
+        await upgrades.flag_dirty_heads()
         await upgrades.build_histories(lambda workspace_id: say(f"  {workspace_id} has the history of its segments"))
         await upgrades.mark_hours(
             lambda workspace_id, count: say(f"  {workspace_id}: {count} hours with events are marked")

@@ -14,6 +14,7 @@ from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, Workspace
 from app.domain.values.conditions import MEANING
 from app.domain.values.zones import TZDATA_VERSION
 from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.workspace.rollup_heads import IS_DIRTY
 from app.store.workspace.workspace import Workspace
 
 from .rollup_marking import RollupMarking
@@ -24,6 +25,8 @@ _READING = "react_reads_on"
 """The document in `constants` that says that react has a position in every workspace of an earlier version."""
 _HISTORIES = "segment_histories"
 """The document in `constants` that says that the history of segments is written in every workspace of an earlier version."""
+_FLAGS = "flags_of_dirty_heads"
+"""The document in `constants` that says that every head with a mark has the flag by which it is found."""
 _TIME_ZONES = "time_zones"
 """The document in `constants` with the version of the time zone data that the settings of all workspaces have."""
 _WORKSPACES_READ = 1_000
@@ -85,6 +88,23 @@ class Upgrades(ErrorTranslating):
                 report(workspace_id)
             last_id = ids[-1]
         await self._db["constants"].update_one({"_id": _HISTORIES}, {"$set": {"value": 1}}, upsert=True)
+
+    async def lacks_flags(self) -> bool:
+        """Return whether heads with a mark may lack the flag by which they are found. Index: _id."""
+        if await self._db["constants"].find_one({"_id": _FLAGS}) is not None:
+            return False
+        return await self._db["rollup_heads"].find_one({}, {"_id": 1}) is not None
+
+    async def flag_dirty_heads(self) -> None:
+        """Give each head with a mark the flag by which it is found, as schema version 4 did not.
+
+        Call it when no process of that version writes. It reads all heads. A call after the first takes one round trip. Safe
+        to run from several processes at once. Index: _id.
+        """
+        if await self.lacks_flags():
+            lacking = {"dirty": {"$gte": 0}, IS_DIRTY: {"$exists": False}}
+            await self._db["rollup_heads"].update_many(lacking, {"$set": {IS_DIRTY: 1}})
+        await self._db["constants"].update_one({"_id": _FLAGS}, {"$set": {"value": 1}}, upsert=True)
 
     async def mark_hours(self, report: Callable[[str, int], None] = lambda workspace_id, count: None) -> None:
         """Mark the hours of all events in workspaces of an earlier version. Call it when none of its processes writes.

@@ -116,3 +116,15 @@ async def test_only_on_an_embedded_store_does_a_worker_mark_the_hours_of_an_upgr
     stopping.set()
     await worker
     assert await workspace.rollup_heads.are_complete() is is_embedded
+
+
+async def test_marks_of_schema_version_4_are_found_after_the_upgrade(resources: Resources) -> None:
+    """That version found heads by their marks."""
+    heads, upgrades = resources.db["rollup_heads"], Upgrades(resources.db, 100)
+    marked, clean = {"_id": "marked", "dirty": 7}, {"_id": "clean", "sealed": 7}
+    assert not await upgrades.lacks_flags(), "there are no heads"
+    await heads.insert_many([marked, clean])
+    assert await upgrades.lacks_flags()
+    await upgrades.flag_dirty_heads()
+    assert await heads.find().sort("_id", 1).to_list(None) == [clean, {**marked, "is_dirty": 1}]
+    assert not await upgrades.lacks_flags()
