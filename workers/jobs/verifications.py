@@ -88,7 +88,10 @@ async def _verify_passes(lease: JobLease, order: VerificationOrder, checks: Deep
 
 
 async def _verify_day(lease: JobLease, rollups: RollupCheck, *, is_marked: bool) -> bool:
-    """Compare the next day, and its month if it is the last one of it. Return whether the sums are stored."""
+    """Compare the next day, and its month if it is the last one of it. Return whether the sums are stored.
+
+    Months without events and rollups are left out, and their days count as done.
+    """
     position = lease.run.position
     day_ms, end_ms = position["days"]
     compared = [await rollups.compare_day(day_ms, is_marked=is_marked)]
@@ -96,6 +99,7 @@ async def _verify_day(lease: JobLease, rollups: RollupCheck, *, is_marked: bool)
     if next_ms >= end_ms or Level.MONTH.start_ms(next_ms) != month_ms:
         compared.append(await rollups.compare_month(month_ms))
         compared.append(await _compare_active(lease, month_ms))
+        next_ms = await rollups.next_month(next_ms, end_ms)
     await _report(lease, [line for each in compared for period in each.differences for line in _lines(each, period)])
     found = Verified(**position["sum"])
     for each in compared:
@@ -110,7 +114,7 @@ async def _verify_day(lease: JobLease, rollups: RollupCheck, *, is_marked: bool)
             )
         )
     differs = any(each.differences for each in compared)
-    tally = Tally(int(not differs), failed=int(differs))
+    tally = Tally((next_ms - day_ms) // DAY_MS - int(differs), failed=int(differs))
     next_position = {**position, "days": [next_ms, end_ms], "sum": found.to_dict()}
     return await lease.commit(next_position, lease.run.tally.plus(tally))
 

@@ -108,6 +108,18 @@ class RollupCheck(WorkspaceQueries):
             found += [to_ms(doc["occurred_at"]) for doc in docs]
         return (found[0], found[1]) if len(found) == 2 else None
 
+    async def next_month(self, start_ms: int, end_ms: int) -> int:
+        """Return the start of the first month in [start_ms, end_ms) with an event or a rollup, or `end_ms` without one.
+
+        `start_ms` is the start of a month. Indexes: {level, workspace}, {workspace, occurred_at, _id}.
+        """
+        starts = [head.start_ms for head in await self._heads.month_heads()]
+        head_ms = min((each for each in starts if start_ms <= each < end_ms), default=end_ms)
+        instants = {"$gte": from_ms(start_ms), "$lt": from_ms(head_ms)}
+        where = self._in_workspace(occurred_at=instants)
+        docs = await self._collection.find(where, {"occurred_at": 1}).sort("occurred_at", 1).limit(1).to_list(1)
+        return Level.MONTH.start_ms(to_ms(docs[0]["occurred_at"])) if docs else head_ms
+
     async def compare_day(self, day_ms: int, *, is_marked: bool) -> ComparedRollups:
         """Compare the hours of a day of UTC, and the day. Indexes: _id, {workspace, occurred_at, _id}, {workspace, made_at}.
 

@@ -13,7 +13,9 @@ from app.commands.insights.verification import verify_projection
 from app.domain.errors import Code, Refused
 from app.domain.jobs import JobStatus
 from app.domain.rollups.sealing import AT_ONCE
+from app.domain.values.instants import from_ms
 from app.store.operations.recomputation import DeepCheck
+from app.store.operations.rollup_check import ComparedRollups, RollupCheck
 from tests.business import Business, spent
 from tests.store.operations.test_consistency import shop
 from tests.workers.jobs.test_imports import run_to_end
@@ -88,6 +90,26 @@ async def test_rollups_between_two_instants_are_compared(shop: Business) -> None
         ["DAY", "2025-03-03T00:00:00.000Z"]
     ]
     assert (result["rollups"], result["differing"], result["differences"]) == (3, 2, 4)
+
+
+async def test_months_without_events_and_rollups_are_left_out(shop: Business, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hour of 1900 is sealed. Of the others, only the events are there."""
+    compared = list[datetime]()
+    compare = RollupCheck.compare_day
+
+    async def compare_day(self: RollupCheck, day_ms: int, *, is_marked: bool) -> ComparedRollups:
+        compared.append(from_ms(day_ms))
+        return await compare(self, day_ms, is_marked=is_marked)
+
+    monkeypatch.setattr(RollupCheck, "compare_day", compare_day)
+    await shop.record({"occurred_at": "1900-02-27T10:00:00Z"})
+    await shop.run_worker()
+    await seal_all(shop)
+    await shop.record({"occurred_at": "1999-12-31T10:00:00Z"}, {"occurred_at": "2025-03-03T10:00:00Z"})
+    await shop.run_worker()
+    assert (await verify(shop, rollups=(None, "2025-03-05T00:00:00Z")))[1] == []
+    months = {(day.year, day.month) for day in compared}
+    assert (months, len(compared)) == ({(1900, 2), (1999, 12), (2025, 3)}, 2 + 31 + 4)
 
 
 async def test_each_difference_is_in_the_report(shop: Business) -> None:
