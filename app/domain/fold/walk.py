@@ -241,11 +241,9 @@ class Walk:
         """Count events that rules make, add their activities, and return the events with their steps."""
         if not events:
             return []
-        counted = []
-        for event in events:
-            numbered = self.new_entries.report_made(event, at_ms)
-            self.derived.apply(numbered, self.active.measures_of(event.type), at_ms)
-            counted.append(numbered)
+        counted = [self.new_entries.report_made(event, at_ms) for event in events]
+        for event in counted:
+            self.derived.apply(event, self.active.measures_of(event.type), at_ms)
         self.count_points(counted, at_ms)
         return counted
 
