@@ -148,12 +148,15 @@ EXEMPT_QUERIES = {
     ("FoldQueries.count_failure", "update"),
     ("FoldQueries.clear", "update"),
     ("FoldQueries.passes_behind", "aggregate"),
+    ("Upgrades.lacks_flags", "find"),
+    ("Upgrades.flag_dirty_heads", "update"),
 }
 """Queries that need no full index.
 
 An operator runs the first for one pass, so reading all events of the pass is acceptable. The next three update by ids and
 also compare whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
 `passes_behind` leaves out parked passes, which are few: the index {workspace, slot, rev} serves the rest of its filter.
+`Upgrades` asks for any head, and reads all of them once.
 """
 
 ONLY_EMBEDDED = {"EraseQueries.prune_oplog"}
@@ -855,6 +858,8 @@ async def run_jobs_and_operations(business: Business) -> None:
     await Upgrades(db, 100).restate_segments(at)
     await Upgrades(db, 100).build_histories()
     await Upgrades(db, 100).mark_hours()
+    assert await Upgrades(db, 100).lacks_flags()
+    await Upgrades(db, 100).flag_dirty_heads()
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await Upgrades(db, 100).renew_time_zones(at)
     await RollupRebuild(db, 100).mark_all(ctx.workspace.id, to_ms(EARLIEST), to_ms(at))
@@ -915,6 +920,7 @@ async def check_all(business: Business) -> list[Finding]:
         Level.DAY.start_ms(span[1]), is_marked=await business.ctx.workspace.rollup_heads.are_complete()
     )
     await rollups.compare_month(Level.MONTH.start_ms(span[1]))
+    await rollups.next_month(Level.MONTH.start_ms(span[0]), span[1])
     return findings
 
 
@@ -949,6 +955,8 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
     """
     conditions = sent.filter
     equal = {n for n, c in conditions.items() if not isinstance(c, dict) or {"$in"} <= set(c) <= {"$in", *RANGES}}
+    if is_embedded and (index := find_misleading_index(sent)):
+        return f"the embedded servers may use {index} and return too few documents"
     if "_id" in equal:
         is_list = is_embedded and isinstance(conditions["_id"], dict) and len(conditions) > 1
         return "a list of ids is combined with another condition" if is_list else None
@@ -972,6 +980,38 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
                     return f"$lte on {last}: the embedded server omits equal values if the index has further fields"
                 return None
     return "no index begins with these conditions"
+
+
+def find_misleading_index(sent: SentFilter) -> str | None:
+    """Return an index with which an embedded server may answer the filter with too few documents; None without one.
+
+    Both servers do (SecantusDB 0.7.0b3), if the filter has one value for the field on which a partial index depends, and not
+    one value for a field before it in the index. A filter with `_id` uses the index of ids.
+    """
+    single = {name for name, condition in sent.filter.items() if not isinstance(condition, dict)}
+    for model in INDEXES[sent.collection] if "_id" not in sent.filter else ():
+        names = list(model.document["key"])
+        for name in model.document.get("partialFilterExpression", {}).keys() & single & set(names):
+            if not single.issuperset(names[: names.index(name)]):
+                return str(model.document["name"])
+    return None
+
+
+@pytest.mark.parametrize(
+    ("conditions", "is_misled"),
+    [
+        ({"workspace": "w", "alias": 1}, True),
+        ({"workspace": "w", "alias_of": {"$in": ["p"]}, "alias": 1}, True),
+        ({"workspace": "w", "alias_of": "p", "alias": 1}, False),
+        ({"workspace": "w", "alias": {"$gte": 0}}, False),
+        ({"_id": "p", "alias": 1}, False),
+    ],
+)
+def test_value_for_a_late_field_of_a_partial_index_needs_values_before_it(
+    conditions: Mapping[str, object], is_misled: bool
+) -> None:
+    sent = SentFilter("-", "find", "passes", filter=conditions, explainable=None)
+    assert (find_misleading_index(sent) is not None) is is_misled
 
 
 @pytest.mark.parametrize(
