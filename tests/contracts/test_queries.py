@@ -985,8 +985,8 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
 def find_misleading_index(sent: SentFilter) -> str | None:
     """Return an index with which an embedded server may answer the filter with too few documents; None without one.
 
-    Both servers do (SecantusDB 0.7.0b3), if the filter has one value for the field on which a partial index depends, and not
-    one value for a field before it in the index. A filter with `_id` uses the index of ids.
+    Both servers do (SecantusDB 0.7.0b3), if the filter has one value for the field on which a partial index depends. They do
+    not if it also has one value for each field before that in the index. A filter with `_id` uses the index of ids.
     """
     single = {name for name, condition in sent.filter.items() if not isinstance(condition, dict)}
     for model in INDEXES[sent.collection] if "_id" not in sent.filter else ():

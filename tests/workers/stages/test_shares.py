@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from app.commands.segments import create_segment, update_segment
 from app.domain.errors import Code, Refused
 from app.flow import SLOT_RANGES
 from tests.business import Business, create_business, purchases
+from tests.processor_time import spending_at_most
 from workers.stages import shares
 from workers.stages.backfill import backfill_once
 from workers.stages.fold import fold_once
@@ -106,9 +106,8 @@ async def test_events_of_a_workspace_with_the_most_comparisons_cost_little_time(
     for number in range(6):
         await business.create_segment(f"costly{number}", costly_criteria(15, 50))
     await business.record(*({"type": "visit", "metadata": {"list": list(range(5_000))}} for _ in range(5)))
-    began = time.process_time()
-    await business.run_worker()
-    assert time.process_time() - began < 4
+    with spending_at_most(4):
+        await business.run_worker()
     assert (await business.read_pass()).aggregates["visit", None].count == 5
 
 
@@ -126,9 +125,8 @@ async def test_searches_through_long_texts_count_as_many_comparisons(business: B
     assert [(p.code, p.field) for p in refused.value.problems] == [(Code.LIMIT, ("criteria",))]
     longest = "a" * 29_000 + "".join(texts)
     await business.record(*({"type": "visit", "metadata": {"k": longest}} for _ in range(20)))
-    began = time.process_time()
-    await business.run_worker()
-    assert time.process_time() - began < 4
+    with spending_at_most(4):
+        await business.run_worker()
     assert (await business.read_pass()).aggregates["visit", None].count == 20
 
 
