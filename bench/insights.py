@@ -25,6 +25,7 @@ from app.domain.values.periods import PeriodUnit, add_periods
 from app.store.codecs.rollups import content_to_docs, head_id, parts_of
 from app.store.mongo.queries import Database, Doc
 from app.store.stages.pass_periods import SealedPass, Sealing
+from workers.stages.count_active import mark_left
 from workers.worker import Worker
 
 from .http import Client
@@ -37,6 +38,8 @@ HISTOGRAM = """query Histogram($input: EventHistogramInput!) { eventHistogram(in
   buckets { weekday hour count } freshness { exact } } }"""
 SUMMARY = """query Summary($input: EventSummaryInput!) { eventSummary(input: $input) {
   totalEvents purchases revenue { currency net orders } byType { type count } freshness { exact } } }"""
+ACTIVE = """query Active($input: EventSummaryInput!) { eventSummary(input: $input) {
+  activePasses newPasses returningPasses freshness { exact } } }"""
 TOP = """query Top($input: TopPassesInput!) { topPasses(input: $input) {
   passes { nodes { rank value pass { externalId } } } freshness { exact } } }"""
 
@@ -74,6 +77,8 @@ def list_questions(stock: Stock) -> list[Question]:
         Question("A year's total", AGGREGATE, total, period, spent),
         Question("A year by month", AGGREGATE, {**total, "groupBy": ["MONTH"]}, period, {**spent, "_id": by_month}),
         Question("Summary of a month", SUMMARY, {"month": f"{month:%Y-%m}"}, whole_month, {**spent, "_id": "$type"}),
+        Question("Active customers of a month", ACTIVE, {"month": f"{month:%Y-%m}"}, whole_month,
+                 {**spent, "_id": "$pass"}, ({"$count": "n"},)),
         Question("Weekdays of a year", HISTOGRAM, {"by": "WEEKDAY", **year}, period, {**spent, "_id": by_weekday}),
         Question("Weekdays of a year in Berlin", HISTOGRAM, {"by": "WEEKDAY", **year, **berlin}, period,
                  {**spent, "_id": by_hour[0]}),
@@ -87,9 +92,13 @@ def list_questions(stock: Stock) -> list[Question]:
 
 
 async def seal_stock(stock: Stock) -> None:
-    """Write the rollups of the stock and the sums of its passes, as the stages that seal would leave them."""
+    """Write the rollups of the stock and the sums of its passes, as the stages that seal would leave them.
+
+    Count the active passes, too.
+    """
     await _seal_hours(stock)
-    queries = Worker.on(stock.ctx.resources).pass_period_queries
+    worker = Worker.on(stock.ctx.resources)
+    queries = worker.pass_period_queries
     for (card, events), pass_ids in stock.shapes:
         months = sum_months(events)
         sums = {**months, **sum_years(months)}
@@ -100,6 +109,11 @@ async def seal_stock(stock: Stock) -> None:
             await _insert(stock.ctx.resources.db, "pass_periods", copies)
             named = await queries.commit(part)
             assert len(named) == len(part), "a pass has changed"
+    workspace_id, counts = stock.ctx.workspace.id, worker.active_count_queries
+    while await mark_left(worker, workspace_id):
+        pass
+    for each in await counts.dirty(workspace_id):
+        await counts.store(workspace_id, each, await counts.count(workspace_id, each.period))
 
 
 async def _seal_hours(stock: Stock) -> None:
