@@ -19,7 +19,7 @@ from app.domain.rollups.covers import Cover, Span, cover
 from app.store.workspace.pass_periods import MAX_UNSEALED_EVENTS, Content
 
 from .pass_values import PassValues
-from .value_lists import FIRST_LOW, ListedPeriods, ValueList, choose_periods
+from .value_lists import FIRST_LOW, ValueList, choose_periods
 
 MIN_STREAM_PAGE = 100
 """Values of one month or year that are read at once, at least."""
@@ -40,12 +40,12 @@ class PassOrder:
     rises meanwhile above the last one in `passes` is left out.
     """
 
-    def __init__(self, ctx: Context, measure: str, values: PassValues, lists: ListedPeriods) -> None:
+    def __init__(self, ctx: Context, measure: str, values: PassValues, periods: Sequence[int]) -> None:
         store, key = ctx.workspace.pass_periods, (ctx.workspace.id, measure)
         self._cache, self._values, self._key = ctx.resources.cache, values, key
         self._lists = [
-            ValueList(store, measure, periods=each, low=self._cache.ranking_lows.get((*key, each), FIRST_LOW))
-            for each in lists
+            ValueList(store, measure, period=each, low=self._cache.ranking_lows.get((*key, each), FIRST_LOW))
+            for each in periods
         ]
         self._order = ThresholdOrder(len(self._lists))
         self._read: dict[Content, Decimal] = {}
@@ -60,8 +60,8 @@ class PassOrder:
         # Until the passes of an earlier version are marked, all is read from events.
         found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
         values = await PassValues.of(store, measure, found)
-        lists, doubtful = await choose_periods(store, measure, found, await ctx.now())
-        order = cls(ctx, measure, values, lists)
+        periods, doubtful = await choose_periods(store, measure, found, await ctx.now())
+        order = cls(ctx, measure, values, periods)
         await order._decide({*values.changed, *doubtful})
         return order
 
@@ -95,12 +95,11 @@ class PassOrder:
             await values.read_on(min(max(MIN_STREAM_PAGE, wanted), MAX_STREAM_PAGE))
             taken = values.take()
             self._order.take(step.number, ((each.pass_id, each.value) for each in taken), values.bound)
-            if len(values.periods) == 1 and len(self._read) < MAX_READ_KEPT:
-                [period] = values.periods
-                self._read |= {Content(each.pass_id, period, each.token): each.value for each in taken}
+            if len(self._read) < MAX_READ_KEPT:
+                self._read |= {Content(each.pass_id, values.period, each.token): each.value for each in taken}
         for values in self._lists:
             if is_first and values.last_value is not None:
-                self._cache.remember_ranking_low((*self._key, values.periods), values.last_value)
+                self._cache.remember_ranking_low((*self._key, values.period), values.last_value)
 
     async def _next_step(self, count: int) -> Read | Decide | None:
         if self.size < SLOW_SIZE:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -19,22 +16,19 @@ FIRST_LOW = Decimal(10_000_000)
 RANGE_RATIO = Decimal("0.6")
 LEAST_VALUE = Decimal("0.000001")
 """The least value above 0: amounts and points have at most six places."""
-
 MAX_DOUBTFUL_PASSES = 500
 """Passes with a value below 0 in a month of a year up to which the list of the year serves for its other months."""
-ListedPeriods = Sequence[tuple[int, ...]]
-"""The months and years of each list that an order reads."""
 
 
 async def choose_periods(
     store: PassPeriodReads, measure: str, cover: Cover, now: datetime
-) -> tuple[ListedPeriods, set[str]]:
-    """Return the lists for an order of passes by the sums of the months of a cover, and doubtful passes.
+) -> tuple[Sequence[int], set[str]]:
+    """Return the months and years whose lists order passes by the sums of the months of a cover, and doubtful passes.
 
     The sum of a pass that is not doubtful is at most the sum of its values in the lists. This also holds for passes that
     are sealed anew after the call, until a day later: their former values stay so long. Raises Unavailable; safe to repeat.
     """
-    usual = [(period,) for period in cover.periods]
+    usual = cover.periods
     if not cover.months:
         return usual, set()
     year = year_of(cover.months[-1])
@@ -53,84 +47,61 @@ async def choose_periods(
         doubtful = await store.below_zero(measure, later[0], MAX_DOUBTFUL_PASSES + 1)
     if len(doubtful) > MAX_DOUBTFUL_PASSES:
         return usual, set()
-    return [*(each for each in usual if each[0] not in used), (year,)], doubtful
-
-
-@dataclass(slots=True)
-class _Period:
-    """How far the values of one period were read: the last one, and whether the range that is read now has more."""
-
-    number: int
-    last: RankedPass | None = None
-    has_more: bool = True
+    return [*(each for each in usual if each not in used), year], doubtful
 
 
 class ValueList:
-    """Passes by their values in some months or years, greatest first. Of several periods, each value is in the list.
+    """Passes by their values in one month or year, greatest first.
 
     The values are read in ranges, because the embedded servers read all documents of a range, whatever the limit is. The
-    first range begins at the value `low`, at which the last question for the periods has ended in this process.
+    first range begins at the value `low`, at which the last question for the period has ended in this process.
     """
 
-    def __init__(self, store: PassPeriodReads, measure: str, *, periods: Sequence[int], low: Decimal) -> None:
-        self.periods, self.read = tuple(periods), 0
+    def __init__(self, store: PassPeriodReads, measure: str, *, period: int, low: Decimal) -> None:
+        self.period, self.read = period, 0
         self._store, self._measure = store, measure
-        self._parts = [_Period(number) for number in periods]
-        self._low, self._empty_ranges = max(low, LEAST_VALUE), 0
-        # What was read and may lie below a value that was not read yet, greatest first.
-        self._held: list[tuple[Decimal, str, int]] = []
-        self._last_value: Decimal | None = None
+        self._fresh: list[RankedPass] = []
+        self._last: RankedPass | None = None
+        self._low, self._has_more, self._empty_ranges = max(low, LEAST_VALUE), True, 0
 
     @property
     def is_over(self) -> bool:
         """Whether all values above 0 were read."""
-        return self._low == LEAST_VALUE and not any(part.has_more for part in self._parts)
+        return not self._has_more and self._low == LEAST_VALUE
 
     @property
     def bound(self) -> Decimal:
-        """The greatest value that a pass may have that `take` has not returned yet; 0 if it has returned all."""
+        """The greatest value that a pass may have that was not read yet; 0 if all were read."""
         if self.is_over:
             return ZERO
-        return max(part.last.value if part.has_more and part.last else self._low for part in self._parts)
+        return self._last.value if self._has_more and self._last is not None else self._low
 
     @property
     def last_value(self) -> Decimal | None:
-        """The least value that was returned; None without any."""
-        return self._last_value
+        """The least value that was read; None without any."""
+        return None if self._last is None else self._last.value
 
     async def read_on(self, limit: int) -> None:
-        """Read the next values, if any are left: at most `limit` of each period."""
+        """Read the next values, if any are left: at most `limit`."""
         is_found = False
         while not is_found and not self.is_over:
-            if not any(part.has_more for part in self._parts):
+            if not self._has_more:
                 lower = ROUNDED.quantize(ROUNDED.multiply(self._low, self._next_ratio()), LEAST_VALUE)
-                self._low = max(LEAST_VALUE, lower)
-                for part in self._parts:
-                    part.has_more = True
-            is_found = sum(await asyncio.gather(*(self._read_part(part, limit) for part in self._parts))) > 0
-            self._empty_ranges = 0 if is_found else self._empty_ranges + 1
-
-    async def _read_part(self, part: _Period, limit: int) -> int:
-        if not part.has_more:
-            return 0
-        found, part.has_more = await self._store.ranked(self._measure, part.number, part.last, limit, low=self._low)
-        for each in found:
-            heapq.heappush(self._held, (-each.value, each.pass_id, each.token))
-        self.read += len(found)
-        part.last = found[-1] if found else part.last
-        return len(found)
+                self._low, self._has_more = max(LEAST_VALUE, lower), True
+            found, self._has_more = await self._store.ranked(
+                self._measure, self.period, self._last, limit, low=self._low
+            )
+            is_found = bool(found)
+            self._empty_ranges = 0 if found else self._empty_ranges + 1
+            self.read += len(found)
+            self._fresh += found
+            self._last = found[-1] if found else self._last
 
     def _next_ratio(self) -> Decimal:
         """Return how much lower the next range begins. Below the last value, ranges without any grow."""
-        is_first = all(part.last is None for part in self._parts)
-        return RANGE_RATIO if is_first else RANGE_RATIO ** (1 + self._empty_ranges)
+        return RANGE_RATIO if self._last is None else RANGE_RATIO ** (1 + self._empty_ranges)
 
     def take(self) -> list[RankedPass]:
-        """Return the values down to the bound that were not returned before, greatest first."""
-        taken, bound = list[RankedPass](), self.bound
-        while self._held and -self._held[0][0] >= bound:
-            negative, pass_id, token = heapq.heappop(self._held)
-            taken.append(RankedPass(pass_id, -negative, token))
-        if taken:
-            self._last_value = taken[-1].value
+        """Return the values that were read since the last call."""
+        taken, self._fresh = self._fresh, []
         return taken
