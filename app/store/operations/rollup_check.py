@@ -96,17 +96,9 @@ class RollupCheck(WorkspaceQueries):
 
         Index: {workspace, occurred_at, _id}.
         """
-        found: list[int] = []
-        for direction in (1, -1):
-            where = self._in_workspace(occurred_at={"$gte": from_ms(_EARLIEST_MS)})
-            docs = (
-                await self._collection.find(where, {"occurred_at": 1})
-                .sort("occurred_at", direction)
-                .limit(1)
-                .to_list(1)
-            )
-            found += [to_ms(doc["occurred_at"]) for doc in docs]
-        return (found[0], found[1]) if len(found) == 2 else None
+        instants = {"$gte": from_ms(_EARLIEST_MS)}
+        first, last = await self._first_instant(instants), await self._first_instant(instants, direction=-1)
+        return None if first is None or last is None else (first, last)
 
     async def next_month(self, start_ms: int, end_ms: int) -> int:
         """Return the start of the first month in [start_ms, end_ms) with an event or a rollup, or `end_ms` without one.
@@ -116,9 +108,14 @@ class RollupCheck(WorkspaceQueries):
         starts = [head.start_ms for head in await self._heads.month_heads()]
         head_ms = min((each for each in starts if start_ms <= each < end_ms), default=end_ms)
         instants = {"$gte": from_ms(start_ms), "$lt": from_ms(head_ms)}
+        event_ms = await self._first_instant(instants)
+        return head_ms if event_ms is None else Level.MONTH.start_ms(event_ms)
+
+    async def _first_instant(self, instants: Doc, *, direction: int = 1) -> int | None:
         where = self._in_workspace(occurred_at=instants)
-        docs = await self._collection.find(where, {"occurred_at": 1}).sort("occurred_at", 1).limit(1).to_list(1)
-        return Level.MONTH.start_ms(to_ms(docs[0]["occurred_at"])) if docs else head_ms
+        found = self._collection.find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1)
+        docs = await found.to_list(1)
+        return to_ms(docs[0]["occurred_at"]) if docs else None
 
     async def compare_day(self, day_ms: int, *, is_marked: bool) -> ComparedRollups:
         """Compare the hours of a day of UTC, and the day. Indexes: _id, {workspace, occurred_at, _id}, {workspace, made_at}.

@@ -91,9 +91,7 @@ class Upgrades(ErrorTranslating):
 
     async def lacks_flags(self) -> bool:
         """Return whether heads with a mark may lack the flag by which they are found. Index: _id."""
-        if await self._db["constants"].find_one({"_id": _FLAGS}) is not None:
-            return False
-        return await self._db["rollup_heads"].find_one({}, {"_id": 1}) is not None
+        return not await self._has_flags() and await self._db["rollup_heads"].find_one({}, {"_id": 1}) is not None
 
     async def flag_dirty_heads(self) -> None:
         """Give each head with a mark the flag by which it is found, as schema version 4 did not.
@@ -101,10 +99,14 @@ class Upgrades(ErrorTranslating):
         Call it when no process of that version writes. It reads all heads. A call after the first takes one round trip. Safe
         to run from several processes at once. Index: _id.
         """
-        if await self.lacks_flags():
-            lacking = {"dirty": {"$gte": 0}, IS_DIRTY: {"$exists": False}}
-            await self._db["rollup_heads"].update_many(lacking, {"$set": {IS_DIRTY: 1}})
+        if await self._has_flags():
+            return
+        lacking = {"dirty": {"$gte": 0}, IS_DIRTY: {"$exists": False}}
+        await self._db["rollup_heads"].update_many(lacking, {"$set": {IS_DIRTY: 1}})
         await self._db["constants"].update_one({"_id": _FLAGS}, {"$set": {"value": 1}}, upsert=True)
+
+    async def _has_flags(self) -> bool:
+        return await self._db["constants"].find_one({"_id": _FLAGS}) is not None
 
     async def mark_hours(self, report: Callable[[str, int], None] = lambda workspace_id, count: None) -> None:
         """Mark the hours of all events in workspaces of an earlier version. Call it when none of its processes writes.
