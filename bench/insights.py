@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -30,7 +31,10 @@ from workers.worker import Worker
 
 from .http import Client
 from .stock import INSERT_BATCH_SIZE, PASSES_AT_ONCE, Stock, split_documents
-from .timing import Processes, Run, Side, timed
+from .timing import Processes, Run, Side, compare, timed
+
+MAX_BARE_EVENTS = 1_000_000
+"""Events of a stock up to which a bare `$group` is measured. With more, it takes the store minutes and gigabytes."""
 
 AGGREGATE = """query Aggregate($input: AggregateInput!) {
   aggregateEvents(input: $input) { value count groups { nodes { value from } } freshness { exact } } }"""
@@ -42,6 +46,15 @@ ACTIVE = """query Active($input: EventSummaryInput!) { eventSummary(input: $inpu
   activePasses newPasses returningPasses freshness { exact } } }"""
 TOP = """query Top($input: TopPassesInput!) { topPasses(input: $input) {
   passes { nodes { rank value pass { externalId } } } freshness { exact } } }"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A stock that is asked: its number of events, and a client of an API that answers for it alone."""
+
+    events: int
+    stock: Stock
+    client: Client
 
 
 @dataclass(frozen=True)
@@ -140,19 +153,33 @@ async def _seal_hours(stock: Stock) -> None:
         await _insert(db, "rollup_heads", heads)
 
 
-async def measure_insights(stock: Stock, processes: Processes, client: Client, times: int) -> dict[str, list[Side]]:
-    """Measure the seconds of each question, bare and over HTTP in turns. Returns the two sides by title."""
+async def measure_insights(asked: Sequence[Asked], processes: Processes, times: int) -> dict[str, list[Side]]:
+    """Measure the seconds of each question over HTTP, with all stocks in turns. Returns the sides by title.
+
+    The sides over HTTP come first, in the order of the stocks, then those of a bare `$group`.
+    """
     found: dict[str, list[Side]] = {}
-    for question in list_questions(stock):
-        body = client.body(question.query, {"input": question.input})
-        sides = [Side("bare $group"), Side("over HTTP")]
-        runs: list[Run] = [_bare(stock, question), lambda body=body: _ask(client, body)]  # type: ignore[misc]
-        for side, run in zip(sides, runs, strict=True):
-            await run()
-            for _ in range(times if side is sides[1] else max(1, times // 10)):
-                await timed(side, processes, run)
-        found[question.title] = sides
+    for questions in zip(*(list_questions(each.stock) for each in asked), strict=True):
+        sides = [_side_over_http(each, question) for each, question in zip(asked, questions, strict=True)]
+        await compare(sides, processes, rounds=times)
+        for each, question in zip(asked, questions, strict=True):
+            if each.events > MAX_BARE_EVENTS:
+                continue
+            bare = Side(f"bare $group, {each.events:,} events")
+            for _ in range(max(1, times // 10)):
+                await timed(bare, processes, _bare(each.stock, question))
+            sides.append(bare)
+        found[questions[0].title] = sides
     return found
+
+
+def _side_over_http(asked: Asked, question: Question) -> Side:
+    run = partial(_ask, asked.client, asked.client.body(question.query, {"input": question.input}))
+
+    async def prepare() -> Run:
+        return run
+
+    return Side(f"over HTTP, {asked.events:,} events", prepare)
 
 
 def _bare(stock: Stock, question: Question) -> Callable[[], Awaitable[object]]:

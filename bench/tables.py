@@ -90,11 +90,15 @@ class Report:
         self.rows.append({"table": title, "cpu_cost": round(cost, 3), "target": most})
         self.console.print(f"[bold]{title}[/]: CPU time {text} (≤ {most:g})\n")
 
-    def add_growth(self, title: str, ratio: float, most: float) -> None:
-        """Print a line with the median time at the last size, divided by that at the first size."""
-        text = f"[red]{ratio:.2f}[/]" if ratio > most else f"{ratio:.2f}"
-        self.rows.append({"table": title, "growth": round(ratio, 3), "target": most})
-        self.console.print(f"[bold]{title}[/]: time {text} (≤ {most:g})\n")
+    def add_growth(self, title: str, first: Side, last: Side, most: float) -> None:
+        """Print a line with the median time and the mean CPU time of the last side, divided by those of the first side."""
+        growth = last.median / first.median
+        cpu_growth = (sum(last.cpu.values()) / len(last.seconds)) / (sum(first.cpu.values()) / len(first.seconds))
+        text = f"[red]{growth:.2f}[/]" if growth > most else f"{growth:.2f}"
+        self.rows.append(
+            {"table": title, "growth": round(growth, 3), "cpu_growth": round(cpu_growth, 3), "target": most}
+        )
+        self.console.print(f"[bold]{title}[/]: time {text} (≤ {most:g}), CPU time {cpu_growth:.2f}\n")
 
     def add_memory_cost(self, title: str, megabytes: float, target: float) -> None:
         """Print a line with megabytes of memory and their target."""
