@@ -13,9 +13,11 @@ from app.commands.segments import create_segment
 from app.domain.errors import Code
 from app.domain.events.attributes import find_violations, parse_attributes
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.inbound.mappings import parse_mapping
 from app.domain.segments.criteria import EventCriterion, iter_leaves
-from app.domain.state.aggregations import METADATA, Aggregation, Function, aggregate_groups
+from app.domain.state.aggregations import METADATA, Aggregation, Function
+from app.domain.state.grouping import aggregate_groups
 from app.domain.state.measures import Total
 from app.domain.state.windows import Window
 from app.domain.values.conditions import parse_metadata_condition
@@ -135,10 +137,9 @@ async def test_sum_of_a_criterion_equals_the_sum_of_the_events(
     """Numbers of any number of places are added exactly, those of all elements of a list too."""
     await business.record(*({"type": "visit", "metadata": each} for each in SUMMED))
     query = EventQuery(types=("visit",))
-    counted = await business.ctx.workspace.aggregations.read_counted(
-        query, Aggregation(Function.SUM, METADATA + path), 99
-    )
-    [group] = aggregate_groups(Aggregation(Function.SUM, METADATA + path), counted)
+    aggregation, counted = Aggregation(Function.SUM, METADATA + path), list[Event]()
+    await business.ctx.workspace.aggregations.read_counted(query, aggregation, 99, counted.extend)
+    [group] = aggregate_groups(aggregation, counted)
     if total is not None:
         assert (group.value, group.events) == (Decimal(total), events)
     criterion = {"types": ["visit"], "metric": "SUM", "field": METADATA + path, "operator": "GT", "value": 0}

@@ -7,7 +7,7 @@ recorded. Events without the field do not count in a function of the field. (Sou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
 from app.domain.events.spend import signed_amount, summed_types
 from app.domain.values.conditions import check_steps
-from app.domain.values.decimals import ZERO, add_exactly, average
+from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 from app.domain.values.paths import iter_numbers, split_path
 from app.domain.values.text import parse_text
@@ -224,38 +224,3 @@ def parse_metadata_dimensions(paths: Sequence[object], others: int) -> tuple[str
 def _check_number(dimensions: int, field: str) -> None:
     if dimensions > MAX_DIMENSIONS:
         raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_DIMENSIONS} dimensions.", "input", field)
-
-
-def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
-    """Return the groups of these events, in no particular order.
-
-    The store computes the same groups itself, except for fields of the metadata, which it cannot read as exact numbers.
-    """
-    numbers_by_key: dict[Key, list[Decimal]] = {}
-    passes_by_key: dict[Key, list[str]] = {}
-    for event in events:
-        numbers = aggregation.numbers(event)
-        if numbers:
-            for key in aggregation.keys(event):
-                numbers_by_key.setdefault(key, []).extend(numbers)
-                passes_by_key.setdefault(key, []).append(event.pass_id)
-    return [
-        Group(key, len(passes_by_key[key]), _compute(aggregation.function, numbers, passes_by_key[key]))
-        for key, numbers in numbers_by_key.items()
-    ]
-
-
-def _compute(function: Function, numbers: Sequence[Decimal], passes: Sequence[str]) -> Decimal:
-    """Return the value over the numbers of a group. `passes` has the pass of each event that counts."""
-    if function is Function.COUNT_PASSES:
-        return Decimal(len(set(passes)))
-    if function is Function.COUNT:
-        return Decimal(len(passes))
-    if function is Function.MIN:
-        return min(numbers)
-    if function is Function.MAX:
-        return max(numbers)
-    total = ZERO
-    for number in numbers:
-        total = add_exactly(total, number)
-    return total if function is Function.SUM else average(total, len(numbers))

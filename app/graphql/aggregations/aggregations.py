@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -37,7 +38,7 @@ from app.graphql.types.filters import parse_each, parse_metadata_condition
 from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.ids import database_id
 from app.graphql.types.paging import After, Before, First, Last
-from app.graphql.types.selections import is_selected
+from app.graphql.types.selections import check_arguments, is_selected
 
 from .groups import AggregateGroups, listing
 from .inputs import AggregateInput
@@ -156,6 +157,7 @@ async def aggregate_events(
         asked=asked,
         earlier=earlier,
     )
+    check_arguments(info, "groups", partial(listing.span_or_default, question))
     # A refund without an amount has no currency before it is decided, so the currency selects nothing here.
     selection = Selection(
         to_ms(start or EARLIEST) if earlier is None else earlier.from_ms,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from decimal import Decimal
 from app.commands.insights.aggregations import aggregate_from_rollups
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.insights.comparisons import comparable_key
 from app.domain.insights.periods import Asked
 from app.domain.state.aggregations import (
@@ -19,8 +20,8 @@ from app.domain.state.aggregations import (
     Function,
     Group,
     GroupBy,
-    aggregate_groups,
 )
+from app.domain.state.grouping import Grouping
 from app.domain.state.local_clock import read_coordinate
 from app.domain.state.metadata_values import value_of
 from app.domain.state.ranking import Ranking
@@ -91,21 +92,13 @@ class Question:
         if found is not None:
             groups = ranking.rank(found)
         elif aggregation.reads_metadata:
-            events = await store.read_counted(query, aggregation, MAX_EVENTS_READ + 1)
-            if len(events) > MAX_EVENTS_READ:
-                what = "have this field" if aggregation.field is not None else "match"
-                advice = f"More than {MAX_EVENTS_READ:,} events {what}. Select a shorter time, types or sources."
-                raise InvalidInput(
-                    Code.LIMIT, advice, "input", "groupByMetadata" if aggregation.metadata_by else "field"
-                )
-            groups = aggregate_groups(aggregation, events)
+            read = _BoundedGroups(aggregation)
+            await store.read_counted(query, aggregation, MAX_EVENTS_READ + 1, read.add)
+            groups = read.grouping.compute()
         else:
             groups = await store.groups(query, aggregation, MAX_GROUPS + 1, ranking)
         if len(groups) > MAX_GROUPS and not is_cut:
-            can_cut = not aggregation.reads_metadata and aggregation.function is not Function.AVG
-            advice = "Select a shorter time or fewer dimensions" + (", or order by VALUE." if can_cut else ".")
-            field = "groupBy" if aggregation.group_by else "groupByMetadata"
-            raise InvalidInput(Code.LIMIT, f"More than {MAX_GROUPS:,} groups. {advice}", "input", field)
+            raise _too_many_groups(aggregation)
         return ranking.rank(groups[:MAX_GROUPS])
 
     def group_of(self, item: NumberedGroup, earlier: EarlierValues) -> AggregateGroup:
@@ -148,6 +141,36 @@ class Question:
     def _period_end(self, start: datetime) -> datetime:
         [period] = [PERIODS[dimension] for dimension in self.aggregation.group_by if dimension in PERIODS]
         return period_of(start, period, self.aggregation.zone, self.aggregation.week_start)[1]
+
+
+class _BoundedGroups:
+    """Groups of events that are read in parts, as many as one answer may have."""
+
+    def __init__(self, aggregation: Aggregation) -> None:
+        self.grouping = Grouping(aggregation)
+        self._aggregation, self._events = aggregation, 0
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Add the events of a part. Raises InvalidInput with the code LIMIT and advice if there are too many by now."""
+        self._events += len(events)
+        if self._events > MAX_EVENTS_READ:
+            raise _too_many_events(self._aggregation)
+        self.grouping.add(events)
+        if self.grouping.size > MAX_GROUPS:
+            raise _too_many_groups(self._aggregation)
+
+
+def _too_many_events(aggregation: Aggregation) -> InvalidInput:
+    what = "have this field" if aggregation.field is not None else "match"
+    advice = f"More than {MAX_EVENTS_READ:,} events {what}. Select a shorter time, types or sources."
+    return InvalidInput(Code.LIMIT, advice, "input", "groupByMetadata" if aggregation.metadata_by else "field")
+
+
+def _too_many_groups(aggregation: Aggregation) -> InvalidInput:
+    can_cut = not aggregation.reads_metadata and aggregation.function is not Function.AVG
+    advice = "Select a shorter time or fewer dimensions" + (", or order by VALUE." if can_cut else ".")
+    field = "groupBy" if aggregation.group_by else "groupByMetadata"
+    return InvalidInput(Code.LIMIT, f"More than {MAX_GROUPS:,} groups. {advice}", "input", field)
 
 
 def _during(query: EventQuery, asked: Asked | None) -> EventQuery:

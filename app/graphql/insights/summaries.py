@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -24,7 +25,7 @@ from app.domain.values.periods import PeriodUnit
 from app.graphql.context import Info
 from app.graphql.types.comparisons import ValueChange, value_change
 from app.graphql.types.freshness import Freshness, freshness_of
-from app.graphql.types.selections import is_selected
+from app.graphql.types.selections import check_arguments, is_selected
 from app.store.mongo.usage import charge_rows
 
 from .periods import ConsistentPeriodInput, may_leave_out, parse_period
@@ -210,7 +211,7 @@ class EventSummary:
 
         Parts without events are included. The first and the last part end with the period.
         """
-        periods = split_period(self.asked, unit, MAX_SERIES_POINTS, "unit")
+        periods = _split_series(self.asked, unit)
         await charge_rows(len(self.rows))
         parts = await asyncio.to_thread(summarize_each, self.rows, periods)
         return [
@@ -243,6 +244,10 @@ class EventSummary:
             earlier_asked=earlier,
             present_asked=self.asked,
         )
+
+
+def _split_series(asked: Asked, unit: PeriodUnit) -> list[tuple[int, int]]:
+    return split_period(asked, unit, MAX_SERIES_POINTS, "unit")
 
 
 def _revenue_of(summary: Summary) -> list[Revenue]:
@@ -280,6 +285,7 @@ async def event_summary(
 ) -> EventSummary:
     """Summarize the events of a period over all customers. Needs the scope `read`."""
     asked = await parse_period(info, input)
+    check_arguments(info, "series", partial(_split_series, asked))
     strong = not await may_leave_out(info, input)
     # The days are read only if a series needs them.
     cells = Cells.DAY if is_selected(info, "series") else Cells.TOTAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from app.graphql.types.filters import parse_each
 from app.graphql.types.freshness import Freshness, read_freshness
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, First, PageInfo, Pagination
+from app.graphql.types.selections import check_arguments
 from app.store.mongo.paging import Page
 
 from .periods import PeriodInput, parse_period
@@ -154,6 +156,7 @@ async def top_passes(
         types=tuple(sorted(set(parse_each(input.types, parse_text, "input", "types")))),
         is_rolling=bool(input.period and input.period.rolling),
     )
+    check_arguments(info, "passes", partial(_listing_of(question).span_or_default, input))
     return TopPasses(
         from_at=question.after,
         to_at=question.before,

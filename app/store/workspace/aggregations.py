@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -52,8 +53,8 @@ _FIELDS = {
     GroupBy.CURRENCY: "currency",
 }
 _OPERATORS = {Function.SUM: "$sum", Function.AVG: "$sum", Function.MIN: "$min", Function.MAX: "$max"}
-
-
+EVENTS_PER_PART = 2_000
+"""Events of one part of a read. The API answers other clients between two parts."""
 _BY_KEY = Ranking()
 
 
@@ -99,17 +100,22 @@ class AggregationQueries(EventQueries):
         docs = await self._collection.aggregate([*stages, {"$limit": limit}]).to_list(None)
         return [_group_from_doc(aggregation, doc, value) for doc in docs]
 
-    async def read_counted(self, query: EventQuery, aggregation: Aggregation, limit: int) -> list[Event]:
-        """Return at most `limit` events that may count in an aggregation over values of the metadata, in no order.
+    async def read_counted(
+        self, query: EventQuery, aggregation: Aggregation, limit: int, take: Callable[[Sequence[Event]], None]
+    ) -> None:
+        """Give `take` at most `limit` events that may count in an aggregation over values of the metadata.
 
-        Index as for `page`.
+        It gets them in parts and in no order. If it raises, the rest is not read. Index as for `page`.
         """
         query = replace(query, types=aggregation.types_of(query.types))
         await self._charge(query)
-        docs = await self._collection.aggregate([*self._counted_stages(query, aggregation), {"$limit": limit}]).to_list(
-            None
-        )
-        return [from_doc(doc) for doc in docs]
+        stages = [*self._counted_stages(query, aggregation), {"$limit": limit}]
+        cursor = self._collection.aggregate(stages, batchSize=EVENTS_PER_PART)
+        try:
+            while docs := await cursor.to_list(EVENTS_PER_PART):
+                take([from_doc(doc) for doc in docs])
+        finally:
+            await cursor.close()
 
     async def points_of(self, card: Pass) -> PointTotals:
         """Return the totals of points of a pass, whole as read a moment ago. Events count exactly as in its balance.

@@ -13,7 +13,7 @@ import pytest
 from app.commands.insights.aggregations import aggregate_from_rollups
 from app.commands.insights.customers import count_passes
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import CHECKOUT
+from app.domain.events.events import CHECKOUT, Event
 from app.domain.rollups.levels import Level
 from app.domain.rollups.plans import Period
 from app.domain.state.aggregations import AMOUNT, COUNTS, PERIODS, POINTS, Aggregation, Function, Group, GroupBy
@@ -83,7 +83,8 @@ async def test_events_that_wait_count_neither_in_rollups_nor_in_reads_of_events(
     assert from_rollups is not None, plan
     assert {group.key: group.events for group in from_rollups} == expected
     assert comparable(await store.groups(query, aggregation, 100)) == comparable(from_rollups)
-    read = await store.read_counted(query, aggregation, 100)
+    read: list[Event] = []
+    await store.read_counted(query, aggregation, 100, read.extend)
     assert Counter((event.type,) for event in read) == expected
     assert await count_passes(business.ctx, query) == len({event.pass_id for event in rest if not event.is_made})
     customers, made = await store.of_pass(rest[0].pass_id, EARLIEST, LATEST)

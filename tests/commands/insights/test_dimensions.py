@@ -15,11 +15,13 @@ from app.clock import FixedClock
 from app.commands.events.event_types import event_type, event_types, latest_event_types, update_event_type
 from app.commands.insights.aggregations import NO_DIMENSION, OVERFLOWING, aggregate_from_rollups
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.ids import dimension_job_id
 from app.domain.jobs import JobKind, JobStatus
 from app.domain.rollups.sealing import AT_ONCE
 from app.domain.rollups.selections import Plan
-from app.domain.state.aggregations import AMOUNT, Aggregation, Function, Group, GroupBy, aggregate_groups
+from app.domain.state.aggregations import AMOUNT, Aggregation, Function, Group, GroupBy
+from app.domain.state.grouping import aggregate_groups
 from app.domain.values.conditions import Condition, Operator
 from app.resources import Resources
 from tests.business import Business, open_business
@@ -75,7 +77,8 @@ async def ask(
     found, plan = await aggregate_from_rollups(business.ctx, query, aggregation)
     if found is None:
         return [], plan
-    events = await business.ctx.workspace.aggregations.read_counted(query, aggregation, 10_000)
+    events: list[Event] = []
+    await business.ctx.workspace.aggregations.read_counted(query, aggregation, 10_000, events.extend)
     assert sorted(found, key=repr) == sorted(aggregate_groups(aggregation, events), key=repr)
     return found, plan
 

@@ -20,8 +20,8 @@ from app.domain.state.aggregations import (
     Function,
     Group,
     GroupBy,
-    aggregate_groups,
 )
+from app.domain.state.grouping import aggregate_groups
 from app.domain.values.conditions import Condition, Operator
 from tests.store.workspace.counted import random_event
 

@@ -22,8 +22,8 @@ from app.domain.state.aggregations import (
     Function,
     Group,
     GroupBy,
-    aggregate_groups,
 )
+from app.domain.state.grouping import aggregate_groups
 from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.state.statistics import Period, period_of
 from app.domain.values.instants import EARLIEST, LATEST

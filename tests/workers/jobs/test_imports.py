@@ -19,7 +19,8 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
-from app.domain.state.aggregations import Aggregation, Function, aggregate_groups
+from app.domain.state.aggregations import Aggregation, Function
+from app.domain.state.grouping import aggregate_groups
 from app.store.mongo.paging import PageRequest
 from app.store.stages.job_leases import STUCK_AFTER, JobLeases
 from app.store.workspace.events import EventQueries
