@@ -554,6 +554,8 @@ async def aggregate_remove_and_merge(business: Business) -> None:
             await store.rollups.rows_of_events(selection, UTC_ZONE)
         await store.rollups.pending_rows(selection)
         await store.rollups.parked(selection)
+        await store.rollups.waiting(selection)
+        await store.removals.are_same_customers(await store.removals.mark_customers())
         await store.uncounted.of_pass("pass_none")
         await store.uncounted.of_workspace()
         assert await store.rollups.fit_events(selection, 1_000)

@@ -19,7 +19,7 @@ from app.domain.rollups.selections import Freshness
 from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 from app.store.workspace.waiting import Waiting
 
-from .freshness import look_for_missing
+from .freshness import end_look, find_waiting_before, look_at_customers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ async def find_return_rate(
     active_days = ActiveDays(types, span.zone, from_ms=span.start_ms, to_ms=span.to_ms)
     # A local day may have 25 hours, so the last day within reach ends later.
     query = span.query(types, more_days=max(within_days) + 2)
-    missing = await look_for_missing(ctx, to_ms(query.occurred_before or LATEST))
+    look = await look_at_customers(ctx, to_ms(query.occurred_before or LATEST))
     read = await ctx.workspace.moments.read_moments(query, active_days.add, MAX_MOMENTS)
     answer = await asyncio.to_thread(active_days.answer, within_days, span.now_ms)
-    return answer, missing.freshness(read.waiting)
+    return answer, await end_look(ctx, look, read.waiting)
 
 
 async def find_cohorts(
@@ -68,13 +68,14 @@ async def find_cohorts(
     if span.from_ms is not None:
         # Before any event is read: a span that is too long would cost up to 200,000 events, and be refused after them.
         cohorts.periods(span.from_ms, span.to_ms, "input", "from")
-    missing = await look_for_missing(ctx, span.to_ms)
+    look = await look_at_customers(ctx, span.to_ms)
+    earlier = Waiting() if span.from_ms is None else await find_waiting_before(ctx, span.from_ms, types)
     read = await ctx.workspace.moments.read_moments(span.query(types), cohorts.add, MAX_MOMENTS, spend_in=currency)
     not_new: set[str] = set()
     if span.from_ms is not None:
         not_new = await ctx.workspace.moments.acted_before(cohorts.active, types, from_ms(span.from_ms))
     answer = partial(cohorts.answer, span.from_ms, span.to_ms, "input", "from", not_new=not_new)
-    return await asyncio.to_thread(answer), missing.freshness(read.waiting)
+    return await asyncio.to_thread(answer), await end_look(ctx, look, earlier | read.waiting)
 
 
 async def find_customer_values(
@@ -85,10 +86,10 @@ async def find_customer_values(
     Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat.
     """
     values = CustomerValues(types, currency)
-    missing = await look_for_missing(ctx, span.to_ms)
+    look = await look_at_customers(ctx, span.to_ms)
     read = await ctx.workspace.moments.read_moments(span.query(types), values.add, MAX_MOMENTS, spend_in=currency)
     thresholds, cells = await asyncio.to_thread(values.answer, quantiles)
-    return thresholds, cells, missing.freshness(read.waiting)
+    return thresholds, cells, await end_look(ctx, look, read.waiting)
 
 
 async def find_funnel(
@@ -105,7 +106,7 @@ async def find_funnel(
 
     # An event exactly so many days after a start is in time, and the bound of the query is exclusive.
     first, later = span.query(), span.query(more_days=within_days + 1)
-    missing = await look_for_missing(ctx, to_ms(later.occurred_before or LATEST))
+    look = await look_at_customers(ctx, to_ms(later.occurred_before or LATEST))
     count, waiting = 0, Waiting()
     for number, step in enumerate(steps):
         if step is None:
@@ -114,7 +115,7 @@ async def find_funnel(
         taken = partial(take, number, step.types)
         read = await ctx.workspace.moments.read_moments(query, taken, MAX_MOMENTS - count)
         count, waiting = count + read.number, waiting | read.waiting
-    return await asyncio.to_thread(funnel.answer), missing.freshness(waiting)
+    return await asyncio.to_thread(funnel.answer), await end_look(ctx, look, waiting)
 
 
 def _within(step: EventQuery, time: EventQuery) -> EventQuery:

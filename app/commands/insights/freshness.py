@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.commands.context import Context
 from app.domain.rollups.selections import Freshness, Selection
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import EARLIEST, to_ms
+from app.store.workspace.removals import CustomerMarks
 from app.store.workspace.waiting import Waiting
 
 
@@ -43,6 +45,34 @@ class Missing:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerLook:
+    """First look of a question about single customers: the marks of merges and erasures, and what was missing after.
+
+    A merge moves the events of a customer in several writes. A question that reads in between sees one customer as two, or
+    in part. So such a question looks a second time after it has read its events.
+    """
+
+    marks: CustomerMarks
+    missing: Missing
+
+
+async def look_at_customers(ctx: Context, end_ms: int) -> CustomerLook:
+    """Begin a question about single customers. It ends with `end_look`. Raises Unavailable; safe to repeat."""
+    # A merge or an erasure that is requested after the marks are read changes them. The other ones are found as missing.
+    marks = await ctx.workspace.removals.mark_customers()
+    return CustomerLook(marks, await look_for_missing(ctx, end_ms))
+
+
+async def end_look(ctx: Context, look: CustomerLook, waiting: Waiting) -> Freshness:
+    """Return the freshness of an answer after its events were read. `waiting` are those that it has left out.
+
+    Raises Unavailable; safe to repeat.
+    """
+    is_stable = await ctx.workspace.removals.are_same_customers(look.marks)
+    return look.missing.freshness(waiting, is_stable=is_stable)
+
+
 async def look_for_missing(ctx: Context, end_ms: int) -> Missing:
     """Return what waits before the instant at which a question ends.
 
@@ -55,6 +85,15 @@ async def look_for_missing(ctx: Context, end_ms: int) -> Missing:
     cause_at = await rollups.first_cause_at(end_ms)
     made_at = await rollups.first_made_at(end_ms)
     return Missing(to_ms(now), removals, min((at for at in (cause_at, made_at) if at is not None), default=None))
+
+
+async def find_waiting_before(ctx: Context, at_ms: int, types: Sequence[str] = ()) -> Waiting:
+    """Return the events before an instant that wait for a decision, or whose passes are parked; of `types`, if any.
+
+    A customer whose first event is one of them looks new after the instant. Call it before the events are read. Raises
+    Unavailable; safe to repeat.
+    """
+    return await ctx.workspace.rollups.waiting(Selection(to_ms(EARLIEST), at_ms, types=types))
 
 
 async def find_freshness(ctx: Context, selection: Selection) -> Freshness:

@@ -10,8 +10,9 @@ from app.domain.rollups.plans import PeriodPlan, plan_period
 from app.domain.rollups.selections import Plan, Reading, Selection
 from app.domain.values.instants import format_instant, from_ms
 from app.store.workspace.rollups import TooManyEvents
+from app.store.workspace.waiting import Waiting
 
-from .freshness import look_for_missing
+from .freshness import find_waiting_before, look_for_missing
 from .sealed import MAX_EVENTS, SealedRows, read_sealed
 
 BY_SECONDS = "In this period, the clocks of the time zone differ from UTC by no whole quarters of an hour."
@@ -22,16 +23,22 @@ UNSTABLE = "The rollups of the period changed each time while they were read."
 """Reasons why a period is read from events. They are shown to developers."""
 
 
-async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, strong: bool = False) -> Reading:
+async def read_rows(
+    ctx: Context, selection: Selection, zone: ZoneInfo, *, strong: bool = False, finds_new: bool = False
+) -> Reading:
     """Return the rows of a selection without a dimension. `zone` is the time zone of its cells.
 
     The rows hold every event recorded before the call, pending ones included, apart from events that wait for a decision
-    and those of parked passes. `freshness` counts what is left out. If more than 50,000 events are in hours that are not
-    sealed, the latest of these hours are left out. If the rollups changed during each of three readings, the rows are of
-    several instants. With `strong`, InvalidInput is raised instead. Raises OperationTooLarge or Throttled if reading costs
-    the running operation too much. Raises Unavailable; safe to repeat.
+    and those of parked passes. `freshness` counts what is left out. With `finds_new`, the answer also says which customers
+    are new, so `freshness` counts these events before the selection, too.
+
+    If more than 50,000 events are in hours that are not sealed, the latest of these hours are left out. If the rollups
+    changed during each of three readings, the rows are of several instants. With `strong`, InvalidInput is raised instead.
+    Raises OperationTooLarge or Throttled if reading costs the running operation too much. Raises Unavailable; safe to
+    repeat.
     """
     missing = await look_for_missing(ctx, selection.to_ms)
+    earlier = await find_waiting_before(ctx, selection.from_ms) if finds_new else Waiting()
     planned = await _plan(ctx, selection, zone)
     if isinstance(planned, PeriodPlan):
         sealed = await read_sealed(ctx, planned)
@@ -45,7 +52,7 @@ async def read_rows(ctx: Context, selection: Selection, zone: ZoneInfo, *, stron
         plan = Plan(reason=planned)
     if strong and (left_out_ms is not None or not is_stable):
         raise _not_strong(left_out_ms)
-    freshness = missing.freshness(waiting, left_out_ms=left_out_ms, is_stable=is_stable)
+    freshness = missing.freshness(earlier | waiting, left_out_ms=left_out_ms, is_stable=is_stable)
     return Reading(rows, freshness, plan)
 
 

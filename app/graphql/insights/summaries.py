@@ -24,8 +24,8 @@ from app.domain.values.instants import from_ms
 from app.domain.values.periods import PeriodUnit
 from app.graphql.context import Info
 from app.graphql.types.comparisons import ValueChange, value_change
-from app.graphql.types.freshness import Freshness, freshness_of
-from app.graphql.types.selections import check_arguments, is_selected
+from app.graphql.types.freshness import Freshness, LaterFreshness, freshness_of, mark_customers
+from app.graphql.types.selections import check_arguments, is_resolved_at_once, is_selected
 from app.store.mongo.usage import charge_rows
 
 from .periods import ConsistentPeriodInput, may_leave_out, parse_period
@@ -93,11 +93,16 @@ class EventSummaryComparison:
 
     from_at: datetime = strawberry.field(name="from", description="Start of the earlier period, inclusive.")
     to_at: datetime = strawberry.field(name="to", description="End of the earlier period, exclusive.")
-    freshness: Freshness = strawberry.field(description="How current the values of the earlier period are.")
+    later: strawberry.Private[LaterFreshness]
     earlier: strawberry.Private[Summary]
     present: strawberry.Private[Summary]
     earlier_asked: strawberry.Private[Asked]
     present_asked: strawberry.Private[Asked]
+
+    @strawberry.field
+    async def freshness(self, info: Info) -> Freshness:
+        """How current the values of the earlier period are."""
+        return await self.later.read(info)
 
     @strawberry.field
     def total_events(self) -> ValueChange:
@@ -147,12 +152,17 @@ class EventSummary:
     from_at: datetime = strawberry.field(name="from", description="Start of the period, inclusive.")
     to_at: datetime = strawberry.field(name="to", description="End of the period, exclusive.")
     timezone: str = strawberry.field(description="IANA time zone of months and days.")
-    freshness: Freshness = strawberry.field(description="How current the answer is.")
+    later: strawberry.Private[LaterFreshness]
     asked: strawberry.Private[Asked]
     compared: strawberry.Private[Comparison | None]
     strong: strawberry.Private[bool]
     summary: strawberry.Private[Summary]
     rows: strawberry.Private[Sequence[CountedRow]]
+
+    @strawberry.field
+    async def freshness(self, info: Info) -> Freshness:
+        """How current the answer is."""
+        return await self.later.read(info)
 
     @strawberry.field
     def total_events(self) -> int:
@@ -234,11 +244,13 @@ class EventSummary:
             return None
         earlier = earlier_period(self.asked, self.compared)
         selection = Selection(earlier.from_ms, earlier.to_ms)
+        counts = [partial(_count_active, asked=each) for each in (earlier, self.asked)]
+        marks = await mark_customers(info, are_read=is_resolved_at_once(info, "activePasses"))
         reading = await read_rows(info.context.commands, selection, earlier.zone, strong=self.strong)
         return EventSummaryComparison(
             from_at=from_ms(earlier.from_ms),
             to_at=from_ms(earlier.to_ms),
-            freshness=freshness_of(reading.freshness),
+            later=LaterFreshness(marks, freshness_of(reading.freshness), counts),
             earlier=await asyncio.to_thread(summarize, reading.rows),
             present=self.summary,
             earlier_asked=earlier,
@@ -290,12 +302,16 @@ async def event_summary(
     # The days are read only if a series needs them.
     cells = Cells.DAY if is_selected(info, "series") else Cells.TOTAL
     selection = Selection(asked.from_ms, asked.to_ms, cells=cells)
-    reading = await read_rows(info.context.commands, selection, asked.zone, strong=strong)
+    are_counted = is_resolved_at_once(info, "activePasses", "newPasses", "returningPasses")
+    marks = await mark_customers(info, are_read=are_counted)
+    # Without `freshness`, the answer does not show what waits before the period.
+    finds_new = is_selected(info, "freshness") and is_resolved_at_once(info, "newPasses", "returningPasses")
+    reading = await read_rows(info.context.commands, selection, asked.zone, strong=strong, finds_new=finds_new)
     return EventSummary(
         from_at=from_ms(asked.from_ms),
         to_at=from_ms(asked.to_ms),
         timezone=asked.zone.key,
-        freshness=freshness_of(reading.freshness),
+        later=LaterFreshness(marks, freshness_of(reading.freshness), [partial(_count_active, asked=asked)]),
         asked=asked,
         compared=input.compare_to,
         strong=strong,

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from hashlib import blake2b
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -20,11 +20,11 @@ from app.graphql.context import Info
 from app.graphql.passes.passes import Pass
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import parse_each
-from app.graphql.types.freshness import Freshness, read_freshness
+from app.graphql.types.freshness import Freshness, LaterFreshness, mark_customers, read_freshness
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, First, PageInfo, Pagination
 from app.graphql.types.selections import check_arguments
-from app.store.mongo.paging import Page
+from app.store.mongo.paging import Page, PageRequest
 
 from .periods import PeriodInput, parse_period
 
@@ -108,11 +108,14 @@ class TopPasses:
     to_at: datetime = strawberry.field(name="to", description="End of the period, exclusive.")
     timezone: str = strawberry.field(description="IANA time zone of the period.")
     currency: str | None = strawberry.field(description="Currency of the values. Null unless they are spend.")
-    freshness: Freshness = strawberry.field(
-        description="How current the first page is. The order of later pages may be a minute older."
-    )
+    later: strawberry.Private[LaterFreshness]
     question: strawberry.Private[RankingQuestion]
     input: strawberry.Private[TopPassesInput]
+
+    @strawberry.field
+    async def freshness(self, info: Info) -> Freshness:
+        """How current the first page is. The order of later pages may be a minute older."""
+        return await self.later.read(info)
 
     @strawberry.field
     async def passes(self, info: Info, first: First = None, after: After = None) -> TopPassPage:
@@ -122,11 +125,18 @@ class TopPasses:
         """
         listing = _listing_of(self.question)
         span = listing.span_or_default(self.input, first, after)
-        last = None if span.after is None else _pass_at(*span.after)
-        items, has_more = await read_ranking(info.context.commands, self.question, span.limit, last)
-        page = Page(items, has_more)
-        nodes = [TopPass(rank=each.rank, value=each.value, pass_id=each.pass_id) for each in items]
+        page = await _read_page(info, self.question, span)
+        nodes = [TopPass(rank=each.rank, value=each.value, pass_id=each.pass_id) for each in page.items]
         return TopPassPage(nodes=nodes, page_info=listing.info(page, span))
+
+
+async def _read_page(info: Info, question: RankingQuestion, span: PageRequest) -> Page[RankedPass]:
+    last = None if span.after is None else _pass_at(*span.after)
+
+    async def read() -> Page[RankedPass]:
+        return Page(*await read_ranking(info.context.commands, question, span.limit, last))
+
+    return await info.context.read_once(info, ("top passes", question, span), read)
 
 
 def _pass_at(rank: int, pass_id: str, value: Decimal) -> RankedPass:
@@ -156,13 +166,20 @@ async def top_passes(
         types=tuple(sorted(set(parse_each(input.types, parse_text, "input", "types")))),
         is_rolling=bool(input.period and input.period.rolling),
     )
-    check_arguments(info, "passes", partial(_listing_of(question).span_or_default, input))
+    spans: list[PageRequest] = []
+
+    def note_page(**arguments: Any) -> None:
+        spans.append(_listing_of(question).span_or_default(input, **arguments))
+
+    check_arguments(info, "passes", note_page)
+    marks = await mark_customers(info, are_read=bool(spans))
+    found = await read_freshness(info, Selection(asked.from_ms, asked.to_ms))
     return TopPasses(
         from_at=question.after,
         to_at=question.before,
         timezone=asked.zone.key,
         currency=currency,
-        freshness=await read_freshness(info, Selection(asked.from_ms, asked.to_ms)),
+        later=LaterFreshness(marks, found, [partial(_read_page, question=question, span=span) for span in spans]),
         question=question,
         input=input,
     )

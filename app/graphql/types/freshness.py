@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 import strawberry
 
 from app.commands.insights.freshness import find_freshness
+from app.domain.errors import PunchcardError
 from app.domain.rollups import selections
 from app.domain.rollups.selections import Selection
 from app.domain.values.instants import from_ms
 from app.graphql.context import Info
 from app.graphql.types.selections import is_selected
+from app.store.workspace.removals import CustomerMarks
 
 
 @strawberry.type
@@ -53,6 +58,38 @@ async def read_freshness(info: Info, selection: Selection) -> Freshness:
         return freshness_of(await find_freshness(info.context.commands, selection))
     now = await info.context.commands.now()
     return Freshness(as_of=now, computed_through=now, pending_events=0, exact=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LaterFreshness:
+    """Freshness of an answer of which some fields read single customers after the answer itself was read.
+
+    - `marks`: marks of merges and erasures before everything was read; None if no field reads customers.
+    - `found`: freshness of the answer itself.
+    - `reads`: what the fields read. Each read must run once, however often it is called.
+    """
+
+    marks: CustomerMarks | None
+    found: Freshness
+    reads: Sequence[Callable[[Info], Awaitable[object]]]
+
+    async def read(self, info: Info) -> Freshness:
+        """Return the freshness after all fields have read. The answer is not exact if customers were merged meanwhile."""
+        if self.marks is None:
+            return self.found
+        for read in self.reads:
+            # The field itself reports the error.
+            with contextlib.suppress(PunchcardError):
+                await read(info)
+        is_same = await info.context.workspace.removals.are_same_customers(self.marks)
+        return replace(self.found, exact=self.found.exact and is_same)
+
+
+async def mark_customers(info: Info, *, are_read: bool) -> CustomerMarks | None:
+    """Return the marks for `LaterFreshness`; None if fields read no customers, or the operation selects no `freshness`."""
+    if are_read and is_selected(info, "freshness"):
+        return await info.context.workspace.removals.mark_customers()
+    return None
 
 
 def freshness_of(freshness: selections.Freshness) -> Freshness:

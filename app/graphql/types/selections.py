@@ -38,6 +38,17 @@ def is_selected(info: Info, path: str) -> bool:
     return bool(nodes)
 
 
+def is_resolved_at_once(info: Info, *names: str) -> bool:
+    """Return whether the operation selects one of these fields directly below this field, neither skipped nor deferred."""
+    raw_info = info._raw_info
+    return any(
+        True
+        for node in raw_info.field_nodes
+        for name in names
+        for _ in _iter_children(raw_info, node.selection_set, name, _is_taken_at_once)
+    )
+
+
 def check_arguments(info: Info, name: str, check: Callable[..., object]) -> None:
     """Check the arguments of the fields of a name that the operation selects below this field, before anything is read.
 
@@ -48,7 +59,7 @@ def check_arguments(info: Info, name: str, check: Callable[..., object]) -> None
     parent = get_named_type(raw_info.return_type)
     assert isinstance(parent, GraphQLObjectType)
     for node in raw_info.field_nodes:
-        for child in _iter_children(raw_info, node.selection_set, name, _is_resolved_at_once):
+        for child in _iter_children(raw_info, node.selection_set, name, _is_taken_at_once):
             try:
                 check(**get_argument_values(parent.fields[name], child, raw_info.variable_values))
             except Refused as error:
@@ -56,7 +67,7 @@ def check_arguments(info: Info, name: str, check: Callable[..., object]) -> None
                 raise located_error(error, [child], path) from error
 
 
-def _is_resolved_at_once(info: GraphQLResolveInfo[Any], node: SelectionNode) -> bool:
+def _is_taken_at_once(info: GraphQLResolveInfo[Any], node: SelectionNode) -> bool:
     """Return whether no directive of a selection skips or defers it."""
     skipped, included, deferred = (
         get_directive_values(directive, node, info.variable_values)

@@ -9,7 +9,7 @@ from functools import partial, reduce
 from operator import or_
 from typing import Any, NamedTuple
 
-from app.domain.events.events import TOMBSTONES, Origin
+from app.domain.events.events import PASS_ERASED, TOMBSTONES, Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
 from app.domain.jobs import JobKind
 from app.domain.values.instants import EARLIEST, from_ms
@@ -20,6 +20,7 @@ from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries,
 from app.store.mongo.read_order import read_in_order
 
 from .waiting import Waiting
+from .workspaces import read_epochs
 
 MAX_PENDING_COUNTED = 10_000
 """Pending removals of one kind that are counted."""
@@ -30,6 +31,19 @@ class DecidedMerges(NamedTuple):
 
     number: int
     election: object
+
+
+class CustomerMarks(NamedTuple):
+    """What changes with each merge that is decided in a workspace, and while each erasure runs.
+
+    - `merges`: number of merges that were decided.
+    - `has_open_merge`: whether the last one may have no tombstone yet.
+    - `erasure_epoch`: the erasure epoch of the workspace.
+    """
+
+    merges: int
+    has_open_merge: bool
+    erasure_epoch: str
 
 
 class RemovalQueries(WorkspaceQueries):
@@ -89,6 +103,26 @@ class RemovalQueries(WorkspaceQueries):
         # If the survivor is gone at the end of a merge, the merged pass is erased.
         erasing = await self._oldest(self._passes, "at", {"erasing": {"$gte": 0}})
         return reduce(or_, (*tombstones, merging, erasing), found)
+
+    async def mark_customers(self) -> CustomerMarks:
+        """Return what `are_same_customers` compares. Call it before anything else of a question is read. Index: _id."""
+        epochs, doc = await asyncio.gather(read_epochs(self._db, self._workspace_id), self._find_merges())
+        merges = doc or {"rank": 0}
+        return CustomerMarks(int(merges["rank"]), "open" in merges, epochs.erasures)
+
+    async def are_same_customers(self, before: CustomerMarks) -> bool:
+        """Return whether no merge and no erasure was requested since, apart from those that `pending` found after that.
+
+        Three round trips. Indexes: {workspace, type, occurred_at, _id} of the tombstones, {erasing, workspace}, _id.
+        """
+        # In the order in which an erasure moves on: the fold marks the pass before it clears the tombstone, and the epoch
+        # changes before the marked pass is deleted.
+        requested = await self._oldest(
+            self._collection, "recorded_at", type=PASS_ERASED, occurred_at={"$gte": EARLIEST}
+        )
+        if requested.number or before.has_open_merge or await self.is_erasing():
+            return False
+        return await self.mark_customers() == before
 
     async def is_erasing(self) -> bool:
         """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""

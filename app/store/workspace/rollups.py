@@ -144,13 +144,7 @@ class RollupQueries(EventQueries):
         Parked events are left out. Index: {workspace, occurred_at} of pending events; the embedded server takes {pend,
         workspace, …}.
         """
-        where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
-        # With the instant in the first stage, the embedded server reads all events of the period.
-        matching: list[Doc] = [
-            {"$match": self._in_workspace(pend={"$gte": 0})},
-            {"$match": {"$and": [{name: condition} for name, condition in where.items()]}},
-            {"$match": {"moved.told": {"$ne": True}}},
-        ]
+        matching = self._match_pending(selection)
         if selection.dimension is not None:
             found = await self._read_values(matching, selection, selection.dimension)
             charge_counted(sum(row.totals.count for row in found.rows) + found.waiting.number, examined=True)
@@ -176,6 +170,18 @@ class RollupQueries(EventQueries):
         charge_counted(len(pass_ids) + waiting.number, examined=True)
         return waiting
 
+    async def waiting(self, selection: Selection) -> Waiting:
+        """Return the events of a selection that wait for a decision, or whose passes are parked.
+
+        Three reads, and as many for parked passes as `parked` takes. Indexes as for `pending_rows` and `parked`.
+        """
+        before = await self.parked(selection)
+        docs = await self._group(self._match_pending(selection), None)
+        charge_counted(sum(int(doc["count"]) for doc in docs), examined=True)
+        # An event whose pass was parked or released meanwhile is in one of the two counts.
+        parked = max(before, await self.parked(selection), key=lambda waiting: waiting.number)
+        return parked | _waiting_of(docs)
+
     async def first_cause_at(self, before_ms: int) -> datetime | None:
         """Return the earliest instant, before `before_ms`, of a pending event for which a walk makes differences.
 
@@ -199,6 +205,16 @@ class RollupQueries(EventQueries):
         where = self._in_workspace(made_at={"$gte": 0, "$lt": max(1, before_ms)})
         docs = await self._passes.find(where, {"made_at": 1}).sort("made_at", 1).limit(1).to_list(None)
         return from_ms(docs[0]["made_at"]) if docs else None
+
+    def _match_pending(self, selection: Selection) -> list[Doc]:
+        """Return the stages that find the pending events of a selection that no pass counted before."""
+        where, _ = self._where_in(selection, (selection.from_ms, selection.to_ms))
+        # With the instant in the first stage, the embedded server reads all events of the period.
+        return [
+            {"$match": self._in_workspace(pend={"$gte": 0})},
+            {"$match": {"$and": [{name: condition} for name, condition in where.items()]}},
+            {"$match": {"moved.told": {"$ne": True}}},
+        ]
 
     def _where_in(self, selection: Selection, span: Span) -> tuple[Doc, tuple[str, ...]]:
         """Return the filter of a selection in a span, and the fields before `occurred_at` of the index that serves it."""
