@@ -16,10 +16,12 @@ from .reading import MonthReport
 
 SEGMENTS_DRAWN = 20
 """Segments with a bar; the table below the bars lists all of them."""
+_DIRECTION_CONTROLS = dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+"""Invisible characters that change the direction in which a browser writes what follows."""
 
 
 def write_page(report: MonthReport) -> str:
-    """Return the page. Every text of the workspace is escaped."""
+    """Return the page. Every text of the workspace is escaped, and none changes the order of what stands beside it."""
     busiest = max((number for day in report.weekdays for number in day.counts), default=0)
     return _template().render(
         report=_texts(report),
@@ -30,7 +32,7 @@ def write_page(report: MonthReport) -> str:
         ],
         revenue=_revenue(report),
         types=[
-            {"type": each.name, "count": each.text, "before": each.text_before, "change": each.change}
+            {"type": _isolate(each.name), "count": each.text, "before": each.text_before, "change": each.change}
             for each in report.types
         ],
         weekdays=[
@@ -44,11 +46,12 @@ def write_page(report: MonthReport) -> str:
         ],
         refusals=report.refusals,
         customers=[
-            {"name": row.name or row.external_id, "id": row.external_id, "spend": show(row.spend, report.currency)}
+            {"name": _isolate(row.name or row.external_id), "id": _isolate(row.external_id),
+             "spend": show(row.spend, report.currency)}
             for row in report.customers
         ],
         segments=[
-            {"name": row.name, "now": f"{row.now:,}", "at_end": f"{row.at_end:,}", "entered": f"{row.entered:,}",
+            {"name": _isolate(row.name), "now": f"{row.now:,}", "at_end": f"{row.at_end:,}", "entered": f"{row.entered:,}",
              "left": f"{row.left:,}"}
             for row in report.segments
         ],
@@ -58,7 +61,8 @@ def write_page(report: MonthReport) -> str:
 
 def _texts(report: MonthReport) -> dict[str, object]:
     return {
-        "workspace": report.workspace,
+        "workspace": _isolate(report.workspace),
+        "page_title": f"{_without_controls(report.workspace)}, {report.title}",
         "title": report.title,
         "before": report.title_before,
         "currency": report.currency,
@@ -68,6 +72,15 @@ def _texts(report: MonthReport) -> dict[str, object]:
         "over": report.is_over,
         "exact": report.exact,
     }
+
+
+def _isolate(text: str) -> Markup:
+    """Return a text in an element of its own. The browser orders a text from right to left apart from its neighbours."""
+    return Markup("<bdi>{}</bdi>").format(_without_controls(text))
+
+
+def _without_controls(text: str) -> str:
+    return text.translate(_DIRECTION_CONTROLS)
 
 
 def _cell(number: int, busiest: int) -> dict[str, object]:
@@ -90,7 +103,8 @@ def _revenue(report: MonthReport) -> Markup | None:
 def _sizes(report: MonthReport) -> Markup | None:
     if not any(row.now for row in report.segments):
         return None
-    bars = [(row.name, row.name, Decimal(row.now)) for row in report.segments[:SEGMENTS_DRAWN]]
+    shown = [(_without_controls(row.name), row.now) for row in report.segments[:SEGMENTS_DRAWN]]
+    bars = [(name, name, Decimal(now)) for name, now in shown]
     return Markup(draw_bars("sizes", bars, show))
 
 
