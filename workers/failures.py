@@ -45,6 +45,15 @@ class RedisFailureLog:
         self._logged_at, self._unlogged = now, 0
 
 
+def log_timeout(stage: str, key: str, seconds: float) -> None:
+    """Log and count a run of a stage that was cancelled because it took too long. Each of its steps can be repeated."""
+    metrics.STAGE_FAILURES.labels(stage, "timeout").inc()
+    log.warning(
+        "%s %s stopped after %g s, the next sweep continues it; if this line repeats, look for a large backlog or a slow"
+        " store", stage, key, seconds,
+    )  # fmt: skip
+
+
 def log_failures(
     stage: str, run: Callable[[Worker, str], Awaitable[None]]
 ) -> Callable[[Worker, str], Coroutine[Any, Any, None]]:

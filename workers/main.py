@@ -52,7 +52,7 @@ from workers.stages.seal_passes import seal_passes
 from workers.stages.send import send
 
 from . import wakeups
-from .failures import RedisFailureLog, log_failures
+from .failures import RedisFailureLog, log_failures, log_timeout
 from .metrics import serve_metrics
 from .sweep import MAX_JOBS_STARTED, STOP_TIMEOUT_SECONDS, Sweep
 from .worker import Worker
@@ -79,7 +79,9 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "jobs": jobs,
 }
 JOB_TIMEOUT_SECONDS = 45
-"""The time after which arq cancels a run of a stage."""
+"""The time after which arq cancels a run of a stage, and logs a traceback."""
+STAGE_TIMEOUT_SECONDS = JOB_TIMEOUT_SECONDS - 1.0
+"""The time after which a worker itself cancels a run that a wake-up has started, and says so in one line."""
 ARENA_MAX = -8
 """M_ARENA_MAX of glibc's malloc.h. Other C libraries do not have this option."""
 POLL_INTERVAL_SECONDS = 0.01
@@ -102,7 +104,13 @@ def _arq_function(stage: str) -> Any:
     """Return the arq function of a stage. It never retries, and keeps no result."""
 
     async def job(ctx: dict[str, Any], key: str, trace: str | None = None) -> None:
-        await wakeups.take(ctx["worker"], GUARDED, stage, key, trace)
+        try:
+            async with asyncio.timeout(STAGE_TIMEOUT_SECONDS) as limit:
+                await wakeups.take(ctx["worker"], GUARDED, stage, key, trace)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            log_timeout(stage, key, STAGE_TIMEOUT_SECONDS)
 
     return func(job, name=stage, keep_result=0, timeout=JOB_TIMEOUT_SECONDS, max_tries=1)
 

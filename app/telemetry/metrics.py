@@ -88,7 +88,7 @@ STAGE_SECONDS = Histogram(
 STAGE_FAILURES = Counter(
     "punchcard_stage_failures",
     "Runs of a stage that failed, by reason: unavailable (the store did not answer, a later sweep runs the stage), refused"
-    " (the store refused a command), error.",
+    " (the store refused a command), timeout (the run took too long, the next sweep continues it), error.",
     ("stage", "reason"),
     registry=REGISTRY,
 )
