@@ -84,6 +84,8 @@ def _work(now_ms: int) -> tuple[tuple[str, str, dict[str, Any]], ...]:
         ("messages to send", "channel_lanes", {"at": {"$gte": 0}}),
         ("passes to seal", "passes", {"dirty_from": {"$gte": 0}}),
         ("rollups to seal", "rollup_heads", {"dirty": {"$gte": 0}}),
+        ("passes that change numbers of active passes", "passes", {"recount.mark": {"$gte": 0}}),
+        ("numbers of active passes to count", "active_counts", {"dirty": {"$gte": 0}}),
     )
 
 

@@ -33,6 +33,7 @@ from tests.mail_server import MailServer, run_mail_server
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.servers import running_servers
 
+from .active_counts import check_active_counts
 from .campaign import open_campaign
 from .channels import OtherChannels
 from .checks import SEGMENTS, find_problems
@@ -141,6 +142,7 @@ async def run(
             followed = await follower
             problems += await find_problems(resources.db, load, ids, await resources.clock.now())
             problems += await find_problems_of_rollups(resources)
+            problems += await check_active_counts(resources.db)
             problems += await effects.find_problems(resources.db)
             problems += await mail.find_problems(resources.db)
             problems += await find_lost_deliveries(resources.db)

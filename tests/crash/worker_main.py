@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from app.domain.rollups.sealing import Timing
 from app.domain.webhooks import deliveries
+from app.store.stages.active_counts import ActiveCountQueries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -28,6 +29,7 @@ from app.store.workspace.reactions import ReactionQueries
 from app.store.workspace.removals import RemovalQueries
 from workers import rollup_looks, seal_looks, seals
 from workers.main import main
+from workers.stages import count_active
 
 STEPS = {
     FoldQueries: (
@@ -44,6 +46,7 @@ STEPS = {
     RollupMarkQueries: ("mark_hours",),
     SealQueries: ("heads", "read_hour", "insert", "commit"),
     PassPeriodQueries: ("read", "insert", "commit", "clear_doubt", "delete_of_pass"),
+    ActiveCountQueries: ("mark", "take_recounts", "count", "store"),
     RemovalQueries: ("insert",),
     JobLeases: ("commit",),
     PublishQueries: ("waiting", "published"),
@@ -84,6 +87,7 @@ if __name__ == "__main__":
     patch.object(seals, "Timing", return_value=SEALING).start()
     rollup_looks.DIRTY_INTERVAL_SECONDS = 1.0
     seals.RETRY_SECONDS = 1.0
+    count_active.COUNT_DELAY_SECONDS = 2.0
     seal_looks.SEAL_INTERVAL_SECONDS = 1.0
     seal_looks.SEAL_ALL_INTERVAL_SECONDS = 5.0
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
