@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from app.domain.rollups.active_periods import first_months, with_years
+from app.domain.rollups.active_periods import first_month, with_years
 from app.store.mongo.queries import Database, Doc
 
 Numbers = Mapping[str, tuple[int, int]]
@@ -34,5 +34,6 @@ def _count(cards: list[Doc]) -> Numbers:
     for card in cards:
         periods = card.get("active", ())
         active.update(f"{card['workspace']}|{each}" for each in periods)
-        new.update(f"{card['workspace']}|{each}" for each in with_years(first_months(periods)))
+        first = first_month(periods)
+        new.update(f"{card['workspace']}|{each}" for each in with_years([] if first is None else [first]))
     return {each: (number, new[each]) for each, number in active.items()}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import Unavailable
 from app.domain.events.events import Event
+from app.domain.rollups.active_periods import first_month
 from app.domain.rollups.covers import Cover, Span
 from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, month_of
 from app.domain.values.instants import EARLIEST
@@ -64,7 +65,8 @@ async def count_sealed(workspace: Workspace, found: Cover, asked: Span) -> Activ
     active_here = await _find_active(store, edges, states, months, room)
     returning_here = await _find_returning(workspace.customers, edges, states, months, active_here)
     counted = [state for state in states.values() if state.active & {*found.periods}]
-    counted_new = [state for state in states.values() if found.months[0] <= _first_month(state) <= found.months[-1]]
+    firsts = [first_month(state.active) for state in states.values()]
+    counted_new = [month for month in firsts if month is not None and found.months[0] <= month <= found.months[-1]]
     active += len(active_here) - len(counted)
     new += len(active_here) - len(returning_here) - len(counted_new)
     return ActivePasses(active, new, returning=active - new)
@@ -166,7 +168,3 @@ def _passes_of(events: Iterable[Event]) -> set[str]:
 
 def _stale_months(state: PassState, months: Collection[int]) -> set[int]:
     return {*months, *state.dirty_months}
-
-
-def _first_month(state: PassState) -> int:
-    return min((period for period in state.active if is_month(period)), default=0)

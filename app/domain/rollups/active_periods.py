@@ -16,9 +16,9 @@ def changed_periods(before: Collection[int], after: Collection[int]) -> frozense
     A pass counts as active in each of them, and as new in the first month and its year.
     """
     changed = {*before} ^ {*after}
-    firsts = first_months(before), first_months(after)
-    if firsts[0] != firsts[1]:
-        changed |= with_years([*firsts[0], *firsts[1]])
+    firsts = {first_month(before), first_month(after)}
+    if len(firsts) > 1:
+        changed |= with_years(month for month in firsts if month is not None)
     return frozenset(changed)
 
 
@@ -32,9 +32,9 @@ def periods_of_ended(active: Collection[int], dirty_months: Collection[int]) -> 
     return frozenset({*active, *with_years(dirty_months)})
 
 
-def first_months(active: Collection[int]) -> list[int]:
-    """Return the first month among active periods, if there is one."""
-    return sorted(filter(is_month, active))[:1]
+def first_month(active: Collection[int]) -> int | None:
+    """Return the first month among active periods; None without one. In it, and in its year, a pass counts as new."""
+    return min(filter(is_month, active), default=None)
 
 
 def with_years(months: Iterable[int]) -> set[int]:

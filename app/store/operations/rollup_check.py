@@ -26,6 +26,7 @@ from app.store.workspace.rollup_contents import HeadQueries
 from app.store.workspace.rollups import RollupQueries
 
 from .consistency import EVENTS_READ, LOOKS, batches_of
+from .rollup_marking import find_event_instant
 
 
 @dataclass(slots=True)
@@ -96,8 +97,8 @@ class RollupCheck(WorkspaceQueries):
 
         Index: {workspace, occurred_at, _id}.
         """
-        instants = {"$gte": from_ms(_EARLIEST_MS)}
-        first, last = await self._first_instant(instants), await self._first_instant(instants, direction=-1)
+        first = await find_event_instant(self._db, self._in_workspace())
+        last = await find_event_instant(self._db, self._in_workspace(), direction=-1)
         return None if first is None or last is None else (first, last)
 
     async def next_month(self, start_ms: int, end_ms: int) -> int:
@@ -107,15 +108,8 @@ class RollupCheck(WorkspaceQueries):
         """
         starts = [head.start_ms for head in await self._heads.month_heads()]
         head_ms = min((each for each in starts if start_ms <= each < end_ms), default=end_ms)
-        instants = {"$gte": from_ms(start_ms), "$lt": from_ms(head_ms)}
-        event_ms = await self._first_instant(instants)
+        event_ms = await find_event_instant(self._db, self._in_workspace(), start_ms, head_ms)
         return head_ms if event_ms is None else Level.MONTH.start_ms(event_ms)
-
-    async def _first_instant(self, instants: Doc, *, direction: int = 1) -> int | None:
-        where = self._in_workspace(occurred_at=instants)
-        found = self._collection.find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1)
-        docs = await found.to_list(1)
-        return to_ms(docs[0]["occurred_at"]) if docs else None
 
     async def compare_day(self, day_ms: int, *, is_marked: bool) -> ComparedRollups:
         """Compare the hours of a day of UTC, and the day. Indexes: _id, {workspace, occurred_at, _id}, {workspace, made_at}.
@@ -262,8 +256,6 @@ class RollupCheck(WorkspaceQueries):
 
 
 _NO_CONTENT = Difference("the content", "missing", "one, for its head names it")
-_EARLIEST_MS = -(2**43)
-"""Instant before all that Punchcard accepts. Stubs of removed events have none."""
 
 
 def _was_counted(doc: Doc) -> bool:

@@ -52,8 +52,8 @@ class RollupMarking(ErrorTranslating):
         """
         marked = 0
         where = {"workspace": workspace_id}
-        first = await self._end_of_range(where, low_ms, high_ms, 1)
-        last = await self._end_of_range(where, low_ms, high_ms, -1)
+        first = await find_event_instant(self._db, where, low_ms, high_ms)
+        last = await find_event_instant(self._db, where, low_ms, high_ms, direction=-1)
         if first is None or last is None:
             return 0
         at_ms, span_ms = Level.HOUR.start_ms(first), DAY_MS
@@ -73,18 +73,12 @@ class RollupMarking(ErrorTranslating):
         Index: {workspace, type, occurred_at, _id}.
         """
         where = {"workspace": workspace_id, "type": event_type}
-        first = await self._end_of_range(where, low_ms, to_ms(LATEST), 1)
+        first = await find_event_instant(self._db, where, low_ms)
         if first is None:
             return None
         until_ms = Level.HOUR.start_ms(first) + span_ms
         hours, events = await self._hours_between(where, first, until_ms)
         return HoursFound(hours, until_ms, _next_span(span_ms, events))
-
-    async def _end_of_range(self, owner: Doc, low_ms: int, high_ms: int, direction: int) -> int | None:
-        where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
-        cursor = self._db["events"].find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1)
-        docs = await cursor.to_list(None)
-        return to_ms(docs[0]["occurred_at"]) if docs else None
 
     async def _hours_between(self, owner: Doc, low_ms: int, high_ms: int) -> tuple[list[int], int]:
         """Return the hours with events in [low_ms, high_ms), and the number of these events."""
@@ -121,6 +115,19 @@ class RollupMarking(ErrorTranslating):
             await self._db["workspaces"].find({"marked": {"$exists": False}}, {"_id": 1}).sort("_id", 1).to_list(None)
         )
         return [doc["_id"] for doc in docs]
+
+
+async def find_event_instant(
+    db: Database, owner: Doc, low_ms: int = to_ms(EARLIEST), high_ms: int = to_ms(LATEST), *, direction: int = 1
+) -> int | None:
+    """Return the instant of the first event in [low_ms, high_ms), or of the last one if `direction` is -1; None if none.
+
+    `owner` selects the events by workspace, or by workspace and type. The caller translates errors of the driver. Index:
+    {workspace, occurred_at, _id} or {workspace, type, occurred_at, _id}.
+    """
+    where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
+    docs = await db["events"].find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1).to_list(None)
+    return to_ms(docs[0]["occurred_at"]) if docs else None
 
 
 def _next_span(span_ms: int, events: int) -> int:

@@ -11,8 +11,8 @@ from pymongo import DeleteOne, UpdateOne
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
-from app.domain.rollups.active_periods import changed_periods
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, bounds_of, is_month, sum_months, token_of
+from app.domain.rollups.active_periods import changed_periods, first_month
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, bounds_of, sum_months, token_of
 from app.domain.values.instants import EARLIEST, LATEST
 from app.store.codecs.counting import counting_in
 from app.store.codecs.pass_periods import period_from_docs, period_to_docs
@@ -188,10 +188,11 @@ class PassPeriodQueries(StageQueries):
                 unset[f"months.{period}"] = ""
             else:
                 changes[f"months.{period}"] = sealing.token
-        if first := next(filter(is_month, active), None):
-            changes["first_active"] = first
-        else:
+        first = first_month(active)
+        if first is None:
             unset["first_active"] = ""
+        else:
+            changes["first_active"] = first
         if recount := sealing.recount:
             changes |= recount_part(recount.periods, recount.mark)
         return UpdateOne(self._by_id(card.id, card.workspace_id, **conditions), {"$set": changes, "$unset": unset})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.rollups.active_periods import ALL_PERIODS, changed_periods, periods_of_ended
+from app.domain.rollups.active_periods import ALL_PERIODS, changed_periods, first_month, periods_of_ended
 from app.domain.rollups.periods import ALL_MONTHS
 
 
@@ -16,6 +16,11 @@ def test_the_first_month_and_its_year_change_with_the_number_of_new_passes() -> 
     before, after = (2024, 2025, 202412, 202503, 202505), (2025, 202503, 202505)
     assert changed_periods(before, after) == {2024, 202412, 2025, 202503}
     assert changed_periods((2025, 202503, 202505), (2025, 202505)) == {2025, 202503, 202505}
+
+
+def test_the_first_month_is_no_year() -> None:
+    assert first_month((2024, 2025, 202503, 202412)) == 202412
+    assert first_month((2025,)) is None
 
 
 def test_a_pass_that_ends_leaves_what_is_sealed_and_what_may_be_sealed_until_then() -> None:
