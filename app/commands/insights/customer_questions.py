@@ -23,7 +23,7 @@ from .freshness import end_look, find_waiting_before, look_at_customers
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class QuestionTime:
     """Time that a question covers, [from_ms, to_ms), in a time zone, asked at `now_ms`. None is no lower bound."""
 
     from_ms: int | None
@@ -44,7 +44,7 @@ class Span:
 
 
 async def find_return_rate(
-    ctx: Context, span: Span, types: Sequence[str], within_days: Sequence[int]
+    ctx: Context, span: QuestionTime, types: Sequence[str], within_days: Sequence[int]
 ) -> tuple[ReturnRate, Freshness]:
     """Return how many customers came again. Raises InvalidInput (LIMIT) beyond 200,000 events. Safe to repeat."""
     active_days = ActiveDays(types, span.zone, from_ms=span.start_ms, to_ms=span.to_ms)
@@ -57,7 +57,7 @@ async def find_return_rate(
 
 
 async def find_cohorts(
-    ctx: Context, span: Span, unit: CohortUnit, types: Sequence[str], currency: str
+    ctx: Context, span: QuestionTime, unit: CohortUnit, types: Sequence[str], currency: str
 ) -> tuple[tuple[Cohort, ...], Freshness]:
     """Return the cohorts of new customers. Raises InvalidInput (LIMIT) beyond 200,000 events or 200 periods.
 
@@ -79,7 +79,7 @@ async def find_cohorts(
 
 
 async def find_customer_values(
-    ctx: Context, span: Span, types: Sequence[str], currency: str, quantiles: int
+    ctx: Context, span: QuestionTime, types: Sequence[str], currency: str, quantiles: int
 ) -> tuple[Thresholds, tuple[Cell, ...], Freshness]:
     """Return the cells of recency, frequency and monetary value, of events of `types`.
 
@@ -93,7 +93,7 @@ async def find_customer_values(
 
 
 async def find_funnel(
-    ctx: Context, span: Span, steps: Sequence[EventQuery | None], within_days: int
+    ctx: Context, span: QuestionTime, steps: Sequence[EventQuery | None], within_days: int
 ) -> tuple[tuple[FunnelStep, ...], Freshness]:
     """Return how many customers took each step. A step that is None matches no event.
 

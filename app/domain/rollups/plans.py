@@ -23,7 +23,7 @@ from .levels import Level
 from .rows import QUARTER_HOUR_MS
 from .selections import CALENDAR, Cells, Selection
 
-Span = tuple[int, int]
+SpanMs = tuple[int, int]
 """Time from the first instant to the one after the last, in milliseconds."""
 SHORT_MS = 7 * DAY_MS
 """Length up to which a plan reads days in place of months."""
@@ -86,7 +86,7 @@ class PeriodPlan:
     zone: ZoneInfo
     low_ms: int
     high_ms: int
-    edges: tuple[Span, ...]
+    edges: tuple[SpanMs, ...]
 
     def can_use(self, head: Head) -> bool:
         """Return whether the content that a head names has the rows of the plan, if nothing in the period is dirty."""
@@ -112,7 +112,7 @@ class PeriodPlan:
         return self.high_ms - self.low_ms <= SHORT_MS
 
     @property
-    def around(self) -> Span:
+    def around(self) -> SpanMs:
         """The whole months in which the plan lies, or the whole days of a short plan."""
         level = Level.DAY if self.is_short else Level.MONTH
         return level.start_ms(self.low_ms), level.end_ms(level.start_ms(max(self.low_ms, self.high_ms - 1)))
@@ -130,7 +130,7 @@ class PeriodPlan:
             self, high_ms=max(self.low_ms, at_ms), edges=tuple(each for each in self.edges if each[1] <= at_ms)
         )
 
-    def clip(self, span: Span) -> Span:
+    def clip(self, span: SpanMs) -> SpanMs:
         """Return the part of a span that lies in the plan."""
         return max(span[0], self.low_ms), min(span[1], self.high_ms)
 
@@ -252,12 +252,12 @@ def has_quarters(zone: ZoneInfo, from_ms: int, to_ms: int) -> bool:
     )
 
 
-def runs_of(hours: Collection[Period], most: int | None = None) -> list[Span]:
+def runs_of(hours: Collection[Period], most: int | None = None) -> list[SpanMs]:
     """Return the spans of hours that follow each other, in order of time.
 
     If there are more than `most`, those with the shortest gaps between them are joined.
     """
-    spans: list[Span] = []
+    spans: list[SpanMs] = []
     for hour in sorted(hours):
         if spans and spans[-1][1] == hour.start_ms:
             spans[-1] = spans[-1][0], hour.end_ms

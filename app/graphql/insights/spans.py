@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import strawberry
 
-from app.commands.insights.customer_questions import Span
+from app.commands.insights.customer_questions import QuestionTime
 from app.domain.errors import Code, InvalidInput
 from app.domain.insights.periods import MAX_PERIOD_DAYS, Asked, check_length
 from app.domain.rollups.selections import Plan
@@ -56,7 +56,7 @@ class CustomerPeriodInput(PeriodInput):
 class SpanAsked:
     """Checked period of a question, and the profile of the workspace."""
 
-    span: Span
+    span: QuestionTime
     profile: WorkspaceProfile
 
     def currency(self, sent: str | None) -> str:
@@ -70,13 +70,13 @@ async def parse_span(info: Info, input: CustomerPeriodInput) -> SpanAsked:
     now = await info.context.commands.now()
     if input.month is not None:
         asked = await parse_period(info, input)
-        span = Span(asked.from_ms, asked.to_ms, asked.zone, now_ms=to_ms(now))
+        span = QuestionTime(asked.from_ms, asked.to_ms, asked.zone, now_ms=to_ms(now))
     else:
         span = await _parse_bounds(info, input, zone_of(input.timezone, profile, "input"), to_ms(now))
     return SpanAsked(span, profile)
 
 
-async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, now_ms: int) -> Span:
+async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, now_ms: int) -> QuestionTime:
     start, end = await parse_time(
         info, input.period, input.timezone, "input", from_at=input.from_at, to_at=input.to_at, name="period"
     )
@@ -85,7 +85,7 @@ async def _parse_bounds(info: Info, input: CustomerPeriodInput, zone: ZoneInfo, 
         if start_ms >= end_ms:
             raise InvalidInput(Code.OUT_OF_RANGE, "`from` must lie before now, or before `to`.", "input", "from")
         check_length(Asked(start_ms, end_ms, zone), "input", "from")
-    return Span(start_ms, end_ms, zone, now_ms=now_ms)
+    return QuestionTime(start_ms, end_ms, zone, now_ms=now_ms)
 
 
 def parse_types(types: list[str] | None) -> list[str]:

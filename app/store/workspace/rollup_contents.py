@@ -9,7 +9,7 @@ from typing import Any
 
 from app.clock import system_ms
 from app.domain.rollups.levels import Level
-from app.domain.rollups.plans import Head, Period, PeriodPlan, Span
+from app.domain.rollups.plans import Head, Period, PeriodPlan, SpanMs
 from app.domain.rollups.rows import CountedRow
 from app.domain.values.instants import DAY_MS, HOUR_MS, from_ms, to_ms
 from app.store.codecs.rollups import ContentSum, content_ids, head_id, rows_from_docs
@@ -45,7 +45,7 @@ class HeadQueries(WorkspaceQueries):
         found = await self._workspaces.find_one({"_id": self._workspace_id}, {"marked": 1})
         return found is not None and bool(found.get("marked"))
 
-    async def dirty(self, level: Level, span: Span, limit: int) -> list[Period]:
+    async def dirty(self, level: Level, span: SpanMs, limit: int) -> list[Period]:
         """Return the first `limit` dirty periods of a level that begin in a span, in order of time.
 
         It reads the span in parts, so that it hardly reads more heads than it returns: the embedded servers read all heads
@@ -62,7 +62,7 @@ class HeadQueries(WorkspaceQueries):
             low_ms, width_ms = high_ms, PART_MS if part else width_ms * 3 // 2
         return found
 
-    async def _dirty_in(self, level: Level, span: Span, limit: int) -> list[Period]:
+    async def _dirty_in(self, level: Level, span: SpanMs, limit: int) -> list[Period]:
         starts = {"$gte": from_ms(span[0]), "$lt": from_ms(span[1])}
         where = self._in_workspace(is_dirty=1, level=level.value, start=starts)
         # For secantusd-py, one document with all starts is a sixth cheaper than a document for each head.

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import CHECKOUT_CORRECTIONS, MERGE_FINISHED, Category
 from app.domain.rollups.dimensions import Dimension, rows_by_values
-from app.domain.rollups.plans import Span, has_quarters
+from app.domain.rollups.plans import SpanMs, has_quarters
 from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
@@ -93,7 +93,7 @@ class RollupQueries(EventQueries):
         docs = await self._group(build_match_stages(where, by, OCCURRED), _cell_expression(selection, zone))
         return _rows_from_docs(docs, selection, zone)
 
-    async def charge_spans(self, selection: Selection, spans: Sequence[Span]) -> None:
+    async def charge_spans(self, selection: Selection, spans: Sequence[SpanMs]) -> None:
         """Charge the running operation for what the store examines in these spans for `rows_of_spans`.
 
         Raises OperationTooLarge or Throttled. Index as for `rows_of_events`, one query for each span.
@@ -101,13 +101,13 @@ class RollupQueries(EventQueries):
         for span in spans:
             await self._charge(_query_in(selection, span))
 
-    async def rows_of_spans(self, selection: Selection, spans: Sequence[Span]) -> list[CountedRow]:
+    async def rows_of_spans(self, selection: Selection, spans: Sequence[SpanMs]) -> list[CountedRow]:
         """Return the rows of a selection in spans of time, by quarters of an hour. The caller bounds what they hold.
 
         Index as for `rows_of_events`, one query for each span.
         """
 
-        async def read(span: Span) -> list[CountedRow]:
+        async def read(span: SpanMs) -> list[CountedRow]:
             where, by = self._where_in(selection, span)
             matching = build_match_stages(where, by, OCCURRED)
             if selection.dimension is not None:
@@ -117,7 +117,7 @@ class RollupQueries(EventQueries):
 
         return [row for rows in await asyncio.gather(*map(read, spans)) for row in rows]
 
-    async def count_by_hour(self, selection: Selection, span: Span, limit: int) -> dict[int, int]:
+    async def count_by_hour(self, selection: Selection, span: SpanMs, limit: int) -> dict[int, int]:
         """Return how many of the first `limit` events in a span each hour has, by the hour's first instant.
 
         The store would examine these events for the rows of the span. Hours without events are left out. Index as for
@@ -216,7 +216,7 @@ class RollupQueries(EventQueries):
             {"$match": {"moved.told": {"$ne": True}}},
         ]
 
-    def _where_in(self, selection: Selection, span: Span) -> tuple[Doc, tuple[str, ...]]:
+    def _where_in(self, selection: Selection, span: SpanMs) -> tuple[Doc, tuple[str, ...]]:
         """Return the filter of a selection in a span, and the fields before `occurred_at` of the index that serves it."""
         query = _query_in(selection, span)
         return self._where(query), indexed_by(query)
@@ -251,7 +251,7 @@ class RollupQueries(EventQueries):
         return await self._collection.aggregate(stages).to_list(None)
 
 
-def _query_in(selection: Selection, span: Span) -> EventQuery:
+def _query_in(selection: Selection, span: SpanMs) -> EventQuery:
     return EventQuery(
         categories=tuple(selection.categories),
         types=tuple(selection.types),
