@@ -13,8 +13,8 @@ A filter and an order may be combined at will, so no index serves every combinat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
@@ -25,12 +25,13 @@ from app.domain.values.instants import HOUR_MS
 from app.store.codecs.passes import from_doc
 from app.store.mongo.id_ranges import PASS_IDS
 from app.store.mongo.paging import Key, Page, PageRequest, count_matching, count_results, cut_page, read_page
-from app.store.mongo.queries import Doc, WorkspaceQueries
+from app.store.mongo.queries import Doc
 from app.store.mongo.time_ranges import MAX_EXAMINED, RangeScan, ScanPosition
 from app.store.mongo.usage import charge
 
+from .indexed_sets import IndexedSet, IndexedSetQueries, index_order
 from .name_ranges import read_by_name
-from .pass_filters import NO_PART, POINTS, SEGMENT, TOKENS, conditions_of, indexed_parts
+from .pass_filters import POINTS, TOKENS, conditions_of, indexed_parts
 from .pass_orders import INSTANTS, ORDERED, key_from_stored, keyset_filters, order_of, sort_of, to_stored
 from .passes import CREATED, LIST_PROJECTION
 
@@ -46,21 +47,9 @@ FIRST_RANGE_MS = HOUR_MS
 """Width of the first range of time that a page reads. Ranges grow until they hold the page."""
 
 
-@dataclass(frozen=True, slots=True)
-class _IndexedSet:
-    """Passes that indexed conditions select, each pass by the first of the parts that it meets, and how many they are.
-
-    The number counts at most one more than a page may examine.
-    """
-
-    parts: tuple[Doc, ...]
-    size: int
-
-
-class FindQueries(WorkspaceQueries):
+class FindQueries(IndexedSetQueries):
     """Lists of passes by filters. Errors: Unavailable, safe to repeat."""
 
-    collection = "passes"
     max_examined = MAX_EXAMINED
     """Passes that one page examines."""
 
@@ -154,14 +143,14 @@ class FindQueries(WorkspaceQueries):
         small = await self._smallest_set(query, where, MAX_COUNTED_PASSES, enough=SMALL_SET)
         if small is None:
             all_passes: Doc = {"created_at": CREATED}
-            small = _IndexedSet((all_passes,), await self._count_set(MAX_COUNTED_PASSES + 1, all_passes))
+            small = IndexedSet((all_passes,), await self._count_set(MAX_COUNTED_PASSES + 1, all_passes))
         if small.size > MAX_COUNTED_PASSES:
             raise _too_many(f"Counting these would examine more than {MAX_COUNTED_PASSES:,} passes", query)
         await charge(small.size)
         counted = list[Awaitable[int]]()
         for number, part in enumerate(small.parts):
             head, *rest = self._set_stages(query, small, number)
-            counted.append(count_results(self._collection, [head, *_index_order(part), *rest]))
+            counted.append(count_results(self._collection, [head, *index_order(part), *rest]))
         return sum(await asyncio.gather(*counted))
 
     async def _find_named(self, ids: Sequence[str], where: Doc) -> list[Pass]:
@@ -253,7 +242,7 @@ class FindQueries(WorkspaceQueries):
         cards = [from_doc(docs[pass_id]) for _, pass_id in page.items if first in docs.get(pass_id, ())]
         return Page(cards, page.has_more)
 
-    async def _read_set(self, query: PassQuery, small: _IndexedSet, span: PageRequest, order: PassOrder) -> Page[Pass]:
+    async def _read_set(self, query: PassQuery, small: IndexedSet, span: PageRequest, order: PassOrder) -> Page[Pass]:
         """Return a page of the passes of a set: of each part as many as the page has, and of them the first."""
         await charge(small.size)
         by = order_of(order)
@@ -264,49 +253,6 @@ class FindQueries(WorkspaceQueries):
         cards = [from_doc(doc) for docs in answers for doc in docs]
         whole = PageRequest(limit=span.limit, backward=span.backward)
         return cut_page(cards, partial(_key, order), order.ascending, whole)
-
-    def _set_stages(self, query: PassQuery, small: _IndexedSet, number: int, keyed: Sequence[Doc] = ()) -> list[Doc]:
-        """Return the stages that find the matching passes of one part of a set, without those of the parts before."""
-        part, earlier = small.parts[number], small.parts[:number]
-        others = [{name: value} for name, value in conditions_of(query, part).items() if name not in part]
-        others += [*({"$nor": [each]} for each in earlier), *keyed]
-        return [{"$match": self._in_workspace(**part)}, *([{"$match": {"$and": others}}] if others else [])]
-
-    async def _smallest_set(
-        self, query: PassQuery, where: Doc, max_examined: int, *, enough: int
-    ) -> _IndexedSet | None:
-        """Return conditions of the filter that an index holds and that select few passes, or None.
-
-        The most promising conditions are counted first, and no further ones as soon as a set has `enough` passes at
-        most. The embedded servers count all passes of a frequent word, although the count has a limit.
-        """
-        best: _IndexedSet | None = None
-        for parts in indexed_parts(query, where):
-            size = sum(await asyncio.gather(*(self._count_set(max_examined + 1, part) for part in parts)))
-            if best is None or size < best.size:
-                best = _IndexedSet(parts, size)
-            if best.size <= enough:
-                break
-        return best
-
-    async def _count_set(self, most: int, part: Doc) -> int:
-        stages = [{"$match": self._in_workspace(**part)}, *_index_order(part), {"$limit": most}]
-        return await count_results(self._collection, stages)
-
-    def _where(self, query: PassQuery, part: Mapping[str, object] = NO_PART) -> Doc:
-        """Return the filter of the passes that match. Among passes that meet the part, the rest of it is enough."""
-        return self._in_workspace(**conditions_of(query, part))
-
-
-def _index_order(part: Doc) -> list[Doc]:
-    """Return the stage that sorts passes as the index of a part has them. MongoDB need not sort them then.
-
-    Without an order, the embedded server looks for the one in which MongoDB would return the documents: that takes three
-    times as long as counting them.
-    """
-    if TOKENS in part:
-        return [{"$sort": {"created_at": 1, "_id": 1}}]
-    return [{"$sort": {"_id": 1}}] if isinstance(part.get(SEGMENT), str) else []
 
 
 def _page_of(docs: Sequence[Doc], span: PageRequest) -> Page[Pass]:
