@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.activities import ENTERED, LEFT, CauseKind
 from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
 from app.domain.events.events import CHECKOUT, Event
 from app.domain.events.guards import Decision
@@ -20,7 +19,7 @@ from app.domain.rules.matching import EARNED_TOTAL
 from app.domain.rules.occurrences import Transition
 from app.domain.rules.terms import net_amount
 from app.domain.rules.texts import PlainTexts, Texts
-from app.domain.segments.causes import Step, collect_values, find_cause, find_list_cause
+from app.domain.segments.causes import Step
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.evaluation import EvaluationContext, TimedLeaf, belongs, earliest_change_ms, next_change_ms
 from app.domain.segments.segments import Version
@@ -32,8 +31,9 @@ from app.domain.tiers.programs import TierProgramVersion
 from .derived import Derived
 from .entries import NewEntries
 from .prefetch import Family, WindowPage, comes_first
-from .tiers import LATE_CAUSES, TierState
+from .tiers import TierState
 from .totals import Totals
+from .transitions import emit_transition
 
 
 class Walk:
@@ -268,7 +268,7 @@ class Walk:
         self.reach(at_ms)
         if isinstance(version, Version):
             archived = [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]
-            transitions += [self._emit_transition(version, self.members.pop(each), step) for each in archived]
+            transitions += [emit_transition(self, version, self.members.pop(each), step) for each in archived]
         context = self.context(at_ms)
         self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
         if self.active.program is None:
@@ -285,7 +285,7 @@ class Walk:
                 if ended is None:
                     membership = Membership(evaluated.segment_id, at_ms, self.revision, cause={})
                     self.members[evaluated.segment_id] = membership
-                transitions.append(self._emit_transition(evaluated, ended, step))
+                transitions.append(emit_transition(self, evaluated, ended, step))
         return transitions
 
     def leave_all_segments(self, step: Step) -> None:
@@ -293,7 +293,7 @@ class Walk:
         self.versions_before = self.active.by_segment
         self.tier.leave(self.active.program, step)
         for segment_id in list(self.members):
-            self._emit_transition(self.active.by_segment[segment_id], self.members.pop(segment_id), step)
+            emit_transition(self, self.active.by_segment[segment_id], self.members.pop(segment_id), step)
 
     def apply_revision(self, version: DefinitionVersion, at_ms: int) -> None:
         """Put a version into force: drop the measures that nothing uses any more, and build the new ones."""
@@ -311,40 +311,3 @@ class Walk:
         for measure in self.active.measures:
             if measure.key not in keys_before:
                 self.derived.begin_measure(measure, at_ms)
-
-    def _emit_transition(self, evaluated: Version, ended: Membership | None, step: Step) -> Transition:
-        at_ms, context, version, is_member = step.at_ms, self.context(step.at_ms), step.version, ended is None
-        version_before = self.versions_before.get(evaluated.segment_id)
-        cause, event = find_list_cause(evaluated.segment_id, step, context) or find_cause(
-            evaluated.criteria, is_member, step, context,
-            criteria_before=None if version_before is None else version_before.criteria,
-        )  # fmt: skip
-        if is_member:
-            entered = self.members[evaluated.segment_id]
-            self.members[evaluated.segment_id] = replace(entered, cause=cause, number=self.new_entries.last_number + 1)
-        # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
-        before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
-        if not evaluated.is_in_force:
-            # Measures that nothing uses any more are gone, and what they measured did not change.
-            context = replace(context, states=step.before.states)
-        refs = {
-            "segment": evaluated.segment_id,
-            "version": evaluated.version,
-            # The activities of an erased pass hold no measured values, because they may be personal.
-            "before": ()
-            if version_before is None or step.is_erasure
-            else collect_values(version_before.criteria, before),
-            "after": () if step.is_erasure else collect_values(evaluated.criteria, context),
-            **({"entered": ended.number} if ended is not None and ended.number else {}),
-        }
-        is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
-        is_historical = self.card.historical if is_creation else event is not None and event.historical
-        number = self.new_entries.add(
-            ENTERED if is_member else LEFT, at_ms, cause, refs,
-            late=cause["kind"] in LATE_CAUSES or (event is not None and event.occurred_ms < at_ms),
-            silent=version is not None and version.is_silent,
-            historical=is_historical,
-        )  # fmt: skip
-        return Transition(
-            evaluated.segment_id, is_member, number, kind=str(cause["kind"]), event=event, historical=is_historical
-        )
