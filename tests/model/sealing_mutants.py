@@ -148,7 +148,7 @@ SEALING_MUTANTS = (
     Mutant(
         name="pending events that counted before are added to rollups",
         owner=RollupQueries,
-        function="pending_rows",
+        function="_match_pending",
         old='{"$match": {"moved.told": {"$ne": True}}},',
         new="",
     ),
