@@ -21,6 +21,7 @@ from app.domain.rollups.building import build_content
 from app.domain.rollups.levels import Level
 from app.domain.rollups.periods import sum_months, sum_years
 from app.domain.rollups.rows import CountedRow, Totals, add_rows, row_of
+from app.domain.rollups.twelve_months import sum_twelve_months
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.periods import PeriodUnit, add_periods
 from app.store.codecs.rollups import content_to_docs, head_id, parts_of
@@ -115,8 +116,11 @@ async def seal_stock(stock: Stock) -> None:
     for (card, events), pass_ids in stock.shapes:
         months = sum_months(events)
         sums = {**months, **sum_years(months)}
-        sealings = [Sealing(SealedPass(replace(card, id=pass_id)), sums) for pass_id in pass_ids]
-        docs = list(Sealing(SealedPass(card), sums).docs())
+        twelve = (
+            {max(months): sum_twelve_months({month: own.values() for month, own in months.items()})} if months else {}
+        )
+        sealings = [Sealing(SealedPass(replace(card, id=pass_id)), sums, twelve) for pass_id in pass_ids]
+        docs = list(Sealing(SealedPass(card), sums, twelve).docs())
         for part in split_documents(sealings, PASSES_AT_ONCE):
             copies = [_of_pass(doc, each.before.card.id) for each in part for doc in docs]
             await _insert(stock.ctx.resources.db, "pass_periods", copies)

@@ -14,7 +14,7 @@ from app.store.mongo.queries import Database
 from app.store.operations.draws import draw_passes
 from app.store.operations.findable_passes import make_passes_findable
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
-from app.store.operations.pass_months import mark_passes
+from app.store.operations.pass_months import lacks_marks, mark_passes
 from app.store.operations.pass_names import forget_names, lacks_names, name_passes
 from app.store.operations.rollup_marking import RollupMarking
 from app.store.operations.schema_version import (
@@ -101,12 +101,13 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
-        # Processes of earlier versions create passes without names, mark no hours, or set no flags of marks. So exclude them
-        # first, and wait until they know it.
+        # Processes of earlier versions create passes without names, mark no hours, set no flags of marks, or seal months
+        # without sums of twelve months. So exclude them first, and wait until they know it.
         await raise_schema(resources.db)
         marking = RollupMarking(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
         upgrades = Upgrades(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
-        if await lacks_names(resources.db) or await marking.unmarked_workspaces() or await upgrades.lacks_flags():
+        lacks = await lacks_names(resources.db) or await lacks_marks(resources.db) or await upgrades.lacks_flags()
+        if lacks or await marking.unmarked_workspaces():
             await wait_for_earlier_versions()
         # The names come last: processes start as soon as all passes have them.
         await make_passes_findable(resources.db, lambda count: say(f"  {count} passes can be found by search"))

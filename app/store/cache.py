@@ -62,8 +62,10 @@ class WorkspaceCache:
         self.secrets: dict[str, bytes] = {}
         # Orders of passes, by workspace and question.
         self.rankings = KeptOrders(now)
-        # Values at which orders of passes have ended, by workspace, measure and period.
+        # Values at which orders of passes have ended, by workspace, measure and list.
         self.ranking_lows: dict[Hashable, Decimal] = {}
+        # Workspaces in which each pass has sums of twelve months.
+        self.summed_workspaces: set[str] = set()
 
     async def epochs(self, workspace_id: str, ask: Callable[[], Awaitable[Epochs]]) -> Epochs:
         """Return the epochs of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
@@ -103,6 +105,12 @@ class WorkspaceCache:
         self.ranking_lows[key] = low
         if len(self.ranking_lows) > MAX_WORKSPACES:
             del self.ranking_lows[next(iter(self.ranking_lows))]
+
+    def remember_summed(self, workspace_id: str) -> None:
+        """Cache that each pass of a workspace has sums of twelve months. Forgets all workspaces above the limit."""
+        if len(self.summed_workspaces) >= MAX_WORKSPACES:
+            self.summed_workspaces.clear()
+        self.summed_workspaces.add(workspace_id)
 
     def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
         """Return whether the pass is cached as existing. `since` is the workspace's erasure epoch."""

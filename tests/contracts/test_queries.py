@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from bson.decimal128 import Decimal128
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandListener, CommandStartedEvent
@@ -119,6 +120,7 @@ from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.pending import BacklogPosition
 from app.store.workspace.exports import Part
+from app.store.workspace.pass_periods import PERIOD, TWELVE_BEFORE, TWELVE_ENDING, TWELVE_LATER, Ranking
 from tests.business import Business, bought_within, open_business, spent
 from tests.commands.rewards.shop import create, redeem, request, roll_back
 from tests.mail_server import run_mail_server
@@ -583,7 +585,10 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     await business.record({"pass_external_id": "39", "amount": 3, "occurred_at": await ctx.now()})
     for after, before in ((EARLIEST, await ctx.now() + timedelta(days=31)), (EARLIEST, EARLIEST + timedelta(days=3))):
         await rank_passes(ctx, COUNT, after, before, 3)
-        await store.pass_periods.ranked(COUNT, 2026, None, 3, low=Decimal(1))
+        for ranking in ((PERIOD, 2026), (TWELVE_ENDING, 202601), (TWELVE_BEFORE, 202601), (TWELVE_LATER, 2026)):
+            await store.pass_periods.ranked(COUNT, Ranking(*ranking), None, 3, low=Decimal(1))
+        await store.pass_periods.have_twelve_months()
+        await store.pass_periods.with_contents(202602, 202612, 3)
         await store.pass_periods.has_contents(COUNT, 202602, 202612)
         await store.pass_periods.below_zero(COUNT, 202601, 3)
     await count_active(ctx, *bounds_of(202601))
@@ -947,6 +952,8 @@ def implies_lower_bound(condition: Any) -> bool:
 
 def is_indexed(value: Any) -> bool:
     """Return whether the value is a number of at least 0, or a text."""
+    if isinstance(value, Decimal128):
+        return value.to_decimal() >= 0
     return isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
 
 
@@ -1023,6 +1030,8 @@ def test_value_for_a_late_field_of_a_partial_index_needs_values_before_it(
         ({"$in": [0, 7]}, True),
         ({"$gte": 0, "$lt": 5}, True),
         ({"$gt": 3}, True),
+        ({"$gte": Decimal128("0.1")}, True),
+        ({"$gte": Decimal128("-1")}, False),
         ({"$lt": 5}, False),
         ({"$gte": -64, "$lt": 0}, False),
         ({"$in": [-1, 7]}, False),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from app.domain.fold import advance, saving
 from app.domain.fold.derived import Derived
-from app.domain.rollups.periods import PassPeriod, sum_months, sum_years
+from app.domain.rollups import twelve_months
+from app.domain.rollups.periods import PassPeriod, is_month, sum_months, sum_years
+from app.domain.rollups.twelve_months import sum_twelve_months
 from app.store.codecs import events, pass_writes, passes
 from app.store.codecs.guards import is_declined
+from app.store.codecs.pass_periods import periods_of_pass
 from app.store.stages import pass_periods, saves
 from app.store.stages.pass_periods import PassPeriodQueries, SealedPass, valid_sums
+from workers.stages import seal_passes
 
 from .memory import Doc, MemoryDatabase
 from .mutants import Mutant
@@ -64,6 +68,40 @@ MONTH_MUTANTS = (
         new="{} for card",
         runs=("months", "rules"),
     ),
+    Mutant(
+        name="an earlier month that changes leaves the sums of twelve months as they are",
+        owner=twelve_months,
+        function="months_to_sum",
+        old="max(dirty) >= first",
+        new="max(dirty) >= clean[-1]",
+        also=(seal_passes,),
+        runs=("months",),
+    ),
+    Mutant(
+        name="sums of twelve months lack the months before the last one",
+        owner=twelve_months,
+        function="months_to_sum",
+        old="[month for month in clean if month >= first]",
+        new="clean[-1:]",
+        also=(seal_passes,),
+        runs=("months",),
+    ),
+    Mutant(
+        name="a month that becomes the last one gets no sums of twelve months",
+        owner=seal_passes,
+        function="_build_sealing",
+        old="month in twelve or month in computed.keys() & of_years",
+        new="month in computed.keys() & of_years",
+        runs=("months",),
+    ),
+    Mutant(
+        name="a month that was the last one keeps its sums of twelve months",
+        owner=seal_passes,
+        function="_sum_twelve_months",
+        old="_sealed_months(each)[-1:] if month in needed",
+        new="()",
+        runs=("months",),
+    ),
 )
 
 
@@ -89,6 +127,10 @@ def check_months(db: MemoryDatabase) -> None:
         found = valid_sums(SealedPass(card, tokens), by_pass.get(card.id, ()))
         assert tokens.keys() == found.keys(), "sums that a pass names are missing"
         assert _comparable(found) == _comparable(expected), "sums are not those of the events"
+        last = max(filter(is_month, expected), default=None)
+        twelve = sum_twelve_months({month: sums.values() for month, sums in expected.items() if is_month(month)})
+        stored_twelve = periods_of_pass(doc, by_pass.get(card.id, ())).twelve
+        assert stored_twelve == ({last: twelve} if twelve else {}), "sums of twelve months are not those of the months"
         assert set(doc.get("active", ())) == {period for period, sums in expected.items() if sums.count}
 
 

@@ -117,6 +117,11 @@ class Stage(World):
         """Remove some of the recorded events now."""
         await self.script.remove_step(await self.clock.now(), count)(self.new_context())
 
+    async def remove_event(self, batch: int) -> None:
+        """Remove the event that a batch recorded for ann now."""
+        step = self.script.remove_step(await self.clock.now(), 1, among=[self.sent_id(batch)])
+        await step(self.new_context())
+
     async def erase_pass(self, name: str = "ann") -> None:
         """Erase a pass one millisecond from now."""
         await self.script.erase_step(await self.clock.now() + ONE_MS, name)(self.new_context())

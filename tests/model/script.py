@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -408,13 +408,14 @@ class Script:
         is_late = self._late and self._random.random() < 0.4
         return timedelta(days=self._random.randrange(1, 50)) if is_late else timedelta(0)
 
-    def remove_step(self, at: datetime, count: int) -> Step:
-        """Remove some of the events recorded until then, chosen at random."""
+    def remove_step(self, at: datetime, count: int, among: Collection[str] | None = None) -> Step:
+        """Remove some of the events recorded until then, or some of those with these ids, chosen at random."""
         seed = self._random.random()
 
         async def step(ctx: Context) -> None:
             self._clock.set(max(await self._clock.now(), at))
-            left = [each for each in self.pass_ids if self.removed_at_ms.get(each, to_ms(at)) == to_ms(at)]
+            sent = self.pass_ids if among is None else among
+            left = [each for each in sent if self.removed_at_ms.get(each, to_ms(at)) == to_ms(at)]
             chosen = Random(seed).sample(left, min(count, len(left)))
             self.removed_at_ms |= dict.fromkeys(chosen, to_ms(at))
             await remove_events(ctx, [(self.pass_ids[each], each) for each in chosen])

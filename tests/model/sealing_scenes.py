@@ -9,8 +9,12 @@ from tests.crashes import Crash
 from workers.stages import fold, merge, publish, seal, seal_passes
 from workers.worker import Worker
 
-from .count_scenes import COUNT_SCENES
+from .count_scenes import COUNT_SCENES, buy_and_fold
+from .count_scenes import seal as seal_months
 from .scenes import ALL_SLOTS, Scene, Stage, crash, interleave, play
+
+TWO_MONTHS = 4 * 62
+"""Quarters of a day after which another month has begun."""
 
 
 async def seal_marked(stage: Stage) -> None:
@@ -230,6 +234,26 @@ async def month_is_sealed_between_the_reads_and_the_write_of_a_fold(stage: Stage
     await fold.fold(slow, ALL_SLOTS)
 
 
+async def event_counts_in_a_month_before_the_last_one(stage: Stage) -> None:
+    """The last month is sealed before. Its sums of twelve months change, although its own events do not."""
+    stage.has_late_events = True
+    await stage.buy()
+    held = stage.hold_back("")
+    await buy_and_fold(stage, "ann", quarter_days=TWO_MONTHS)
+    await seal_months(stage)
+    stage.give_back(held)
+    await stage.fold()
+
+
+async def last_month_loses_its_events(stage: Stage) -> None:
+    """An earlier month is the last one again. Nothing has changed in it."""
+    for _ in range(3):
+        await buy_and_fold(stage, "ann", quarter_days=TWO_MONTHS)
+        await seal_months(stage)
+    await stage.remove_event(3)
+    await stage.fold()
+
+
 SEALING_SCENES: Sequence[Scene] = (
     hour_is_sealed_before_an_event_is_cleared,
     event_counts_in_an_hour_of_a_sealed_day,
@@ -250,6 +274,8 @@ SEALING_RULE_SCENES: Sequence[Scene] = (hour_is_sealed_before_a_made_event_is_st
 """Scenes with rules that give points for purchases."""
 SEALING_MONTH_SCENES: Sequence[Scene] = (
     month_is_sealed_between_the_reads_and_the_write_of_a_fold,
+    event_counts_in_a_month_before_the_last_one,
+    last_month_loses_its_events,
     *COUNT_SCENES,
 )
 """Scenes in which the months of passes are sealed."""

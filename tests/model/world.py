@@ -28,7 +28,7 @@ from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from app.store.operations.heartbeats import Heartbeats
-from app.store.workspace.pass_periods import MARKED
+from app.store.workspace.pass_periods import LAST_MONTHS_MARKED, MARKED
 from app.store.workspace.reactions import ReactionQueries
 from workers.sharing import Sharing
 from workers.stages import backfill, due, erase, fold, merge, publish, seal, seal_passes
@@ -196,7 +196,8 @@ class World:
         self.workspace_id = profile.id
         if self.seals_months:
             # The database has no passes of an earlier version.
-            await self.db["constants"].insert_one({"_id": MARKED, "done": True})
+            for marked in (MARKED, LAST_MONTHS_MARKED):
+                await self.db["constants"].insert_one({"_id": marked, "done": True})
 
     def open_process(self) -> Resources:
         """Return the resources of one process: the shared store and clock, and caches of its own."""

@@ -10,14 +10,17 @@ Sums that no pass names are deleted after a day: a query may still read them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 
 from app.clock import system_ms
 from app.domain.ids import slot_of
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, months_of, sum_years, year_of
+from app.domain.rollups.periods import ALL_MONTHS, LAST_MONTH, PassPeriod, is_month, months_of, sum_years, year_of
+from app.domain.rollups.twelve_months import TwelveMonths, months_to_sum, sum_twelve_months
 from app.flow import SLOT_RANGES
-from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums
+from app.store.stages.pass_periods import SealedPass, Sealing, valid_sums, valid_values
 from workers.worker import Worker
 
 from .count_active import count_active, mark_changed, mark_left
@@ -65,10 +68,19 @@ async def _seal(worker: Worker, workspace_id: str, pass_ids: Sequence[str]) -> N
     passes = {each.card.id: each for each in await queries.read(pass_ids, workspace_id)}
     if not passes:
         return
-    stored = await queries.contents(passes, {period for each in passes.values() for period in _periods_of(each)})
-    sealed = {pass_id: valid_sums(each, stored[pass_id]) for pass_id, each in passes.items()}
-    sums = await _sum_months(worker, passes, sealed)
-    sealings = [Sealing(each, _complete(each, sums[pass_id], sealed[pass_id])) for pass_id, each in passes.items()]
+    whole = {period for each in passes.values() for period in _periods_of(each)}
+    recent = {month for each in passes.values() for month in _months_to_sum(each)} - whole
+    stored, stored_values = await asyncio.gather(
+        queries.contents(passes, whole), queries.contents(passes, recent, are_values_enough=True)
+    )
+    values = {
+        pass_id: valid_values(each, [*stored[pass_id], *stored_values[pass_id]]) for pass_id, each in passes.items()
+    }
+    sums = await _sum_months(worker, passes, values)
+    sealings = [
+        _build_sealing(each, sums[pass_id], valid_sums(each, stored[pass_id]), values[pass_id])
+        for pass_id, each in passes.items()
+    ]
     # A new primary may not have shown all events that count in the passes.
     worker.require_same_primary(election)
     now_ms = system_ms()
@@ -87,26 +99,43 @@ def _is_busy(worker: Worker, workspace_id: str) -> bool:
     return worker.is_running("publish", workspace_id) or any(worker.is_running("fold", key) for key in SLOT_RANGES)
 
 
+def _dirty_months(each: SealedPass) -> frozenset[int]:
+    """Return the months of a pass whose events must be read, or ALL_MONTHS among them."""
+    return each.card.dirty_months - {LAST_MONTH}
+
+
+def _sealed_months(each: SealedPass) -> list[int]:
+    return sorted(filter(is_month, each.tokens))
+
+
+def _months_to_sum(each: SealedPass) -> Sequence[int]:
+    """Return the sealed months whose values the sums of twelve months need, oldest first."""
+    return months_to_sum(_sealed_months(each), each.card.dirty_months) or ()
+
+
 def _periods_of(each: SealedPass) -> Iterable[int]:
     """Return the months and years whose sums must be read, or are replaced."""
-    if ALL_MONTHS in each.card.dirty_months:
+    dirty = _dirty_months(each)
+    if ALL_MONTHS in dirty:
         return each.tokens
-    years = {year_of(month) for month in each.card.dirty_months}
-    return {*years, *(month for year in years for month in months_of(year) if month in each.tokens)}
+    years = {year_of(month) for month in dirty}
+    # The last one of these months may have sums of twelve months, or get some.
+    last = _months_to_sum(each)[-1:]
+    return {*years, *last, *(month for year in years for month in months_of(year) if month in each.tokens)}
 
 
 async def _sum_months(
-    worker: Worker, passes: Mapping[str, SealedPass], sealed: Mapping[str, Mapping[int, PassPeriod]]
+    worker: Worker, passes: Mapping[str, SealedPass], known: Mapping[str, Collection[int]]
 ) -> dict[str, dict[int, PassPeriod]]:
-    """Return the sums of the months of each pass that are marked, or that its year needs and whose sums are missing."""
+    """Return the sums of the months of each pass that are marked, or that are needed and not among the known ones."""
     wanted: dict[int, list[SealedPass]] = {}
     for pass_id, each in passes.items():
-        dirty = each.card.dirty_months
+        dirty = _dirty_months(each)
         if ALL_MONTHS in dirty:
             wanted.setdefault(ALL_MONTHS, []).append(each)
             continue
-        missing = {period for period in _periods_of(each) if is_month(period)} - sealed[pass_id].keys()
-        for month in dirty | missing:
+        needed = {*filter(is_month, _periods_of(each)), *_months_to_sum(each)}
+        for month in dirty | (needed - {*known[pass_id]}):
             wanted.setdefault(month, []).append(each)
     found: dict[str, dict[int, PassPeriod]] = {pass_id: {} for pass_id in passes}
     for month in sorted(wanted):
@@ -117,14 +146,41 @@ async def _sum_months(
     return found
 
 
-def _complete(
-    each: SealedPass, months: Mapping[int, PassPeriod], sealed: Mapping[int, PassPeriod]
-) -> dict[int, PassPeriod]:
-    """Return the sums of months that change, of their years, and empty ones of what is sealed and has no event any more."""
+def _build_sealing(
+    each: SealedPass,
+    computed: Mapping[int, PassPeriod],
+    sealed: Mapping[int, PassPeriod],
+    values: Mapping[int, Mapping[str, Decimal]],
+) -> Sealing:
+    """Return the sums that change: of months, of their years, and of what is sealed and has no event any more.
+
+    The last months before and after are among them if the sums of twelve months change. `computed` was summed from events,
+    `sealed` and `values` were read.
+    """
+    twelve = _sum_twelve_months(each, computed, values)
     if ALL_MONTHS in each.card.dirty_months:
-        kept, emptied = {}, dict.fromkeys(each.tokens, PassPeriod())
-    else:
-        kept, emptied = {month: sums for month, sums in sealed.items() if month not in months}, {}
-    changed = {year_of(month) for month in months}
-    of_changed = {month: sums for month, sums in {**kept, **months}.items() if year_of(month) in changed}
-    return {**emptied, **months, **sum_years(of_changed)}
+        emptied = dict.fromkeys(each.tokens, PassPeriod())
+        return Sealing(each, {**emptied, **computed, **sum_years(computed)}, twelve)
+    years = {year_of(month) for month in _dirty_months(each)}
+    months = {month: sums for month, sums in {**sealed, **computed}.items() if is_month(month)}
+    of_years = {month: sums for month, sums in months.items() if year_of(month) in years}
+    changed = {month: sums for month, sums in months.items() if month in twelve or month in computed.keys() & of_years}
+    return Sealing(each, {**changed, **sum_years(of_years)}, twelve)
+
+
+def _sum_twelve_months(
+    each: SealedPass, computed: Mapping[int, PassPeriod], values: Mapping[int, Mapping[str, Decimal]]
+) -> dict[int, Mapping[str, TwelveMonths]]:
+    """Return the sums of twelve months of the last month, and none of the one that was last before.
+
+    Without any month, they do not change.
+    """
+    needed = months_to_sum(_sealed_months(each), each.card.dirty_months)
+    if needed is None:
+        return {}
+    months = {month: values[month] for month in needed if month in values}
+    months |= {month: sums.values() for month, sums in computed.items() if not sums.is_empty}
+    before: dict[int, Mapping[str, TwelveMonths]] = {
+        month: {} for month in _sealed_months(each)[-1:] if month in needed
+    }
+    return before | ({max(months): sum_twelve_months(months)} if months else {})

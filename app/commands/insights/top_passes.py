@@ -16,10 +16,11 @@ from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput
 from app.domain.insights.threshold import Decide, Read, ThresholdOrder, TopPass
 from app.domain.rollups.covers import Cover, Span, cover
-from app.store.workspace.pass_periods import MAX_UNSEALED_EVENTS, Content
+from app.domain.rollups.twelve_months import TWELVE
+from app.store.workspace.pass_periods import MAX_UNSEALED_EVENTS, PERIOD, Content, Ranking
 
 from .pass_values import PassValues
-from .value_lists import FIRST_LOW, ValueList, choose_periods
+from .value_lists import FIRST_LOW, ChosenLists, MergedLists, ValueList, choose_periods, choose_twelve_months
 
 MIN_STREAM_PAGE = 100
 """Values of one month or year that are read at once, at least."""
@@ -40,13 +41,14 @@ class PassOrder:
     rises meanwhile above the last one in `passes` is left out.
     """
 
-    def __init__(self, ctx: Context, measure: str, values: PassValues, periods: Sequence[int]) -> None:
-        store, key = ctx.workspace.pass_periods, (ctx.workspace.id, measure)
-        self._cache, self._values, self._key = ctx.resources.cache, values, key
-        self._lists = [
-            ValueList(store, measure, period=each, low=self._cache.ranking_lows.get((*key, each), FIRST_LOW))
-            for each in periods
-        ]
+    def __init__(self, ctx: Context, measure: str, values: PassValues, chosen: ChosenLists) -> None:
+        self._store, self._key = ctx.workspace.pass_periods, (ctx.workspace.id, measure)
+        self._cache, self._values = ctx.resources.cache, values
+        self._value_lists = [self._list(Ranking(PERIOD, each)) for each in chosen.periods]
+        self._lists: list[ValueList | MergedLists] = [*self._value_lists]
+        if chosen.twelve:
+            self._value_lists = [self._list(each) for each in chosen.twelve]
+            self._lists = [MergedLists(self._value_lists, chosen.last_months)]
         self._order = ThresholdOrder(len(self._lists))
         self._read: dict[Content, Decimal] = {}
 
@@ -60,9 +62,12 @@ class PassOrder:
         # Until the passes of an earlier version are marked, all is read from events.
         found = cover(after, before) if await store.are_marked() else Cover((), extras=(Span(after, before),), trims=())
         values = await PassValues.of(store, measure, found)
-        periods, doubtful = await choose_periods(store, measure, found, await ctx.now())
-        order = cls(ctx, measure, values, periods)
-        await order._decide({*values.changed, *doubtful})
+        now, chosen = await ctx.now(), None
+        if len(found.months) == TWELVE and await _have_twelve_months(ctx):
+            chosen = await choose_twelve_months(store, found, now)
+        chosen = chosen or await choose_periods(store, measure, found, now)
+        order = cls(ctx, measure, values, chosen)
+        await order._decide({*values.changed, *chosen.doubtful})
         return order
 
     @property
@@ -95,11 +100,15 @@ class PassOrder:
             await values.read_on(min(max(MIN_STREAM_PAGE, wanted), MAX_STREAM_PAGE))
             taken = values.take()
             self._order.take(step.number, ((each.pass_id, each.value) for each in taken), values.bound)
-            if len(self._read) < MAX_READ_KEPT:
-                self._read |= {Content(each.pass_id, values.period, each.token): each.value for each in taken}
-        for values in self._lists:
-            if is_first and values.last_value is not None:
-                self._cache.remember_ranking_low((*self._key, values.period), values.last_value)
+            if len(self._read) < MAX_READ_KEPT and isinstance(values, ValueList):
+                self._read |= {Content(each.pass_id, each.period, each.token): each.value for each in taken}
+        for each in self._value_lists:
+            if is_first and (low := each.next_low) is not None:
+                self._cache.remember_ranking_low((*self._key, each.ranking), low)
+
+    def _list(self, ranking: Ranking) -> ValueList:
+        low = self._cache.ranking_lows.get((*self._key, ranking), FIRST_LOW)
+        return ValueList(self._store, self._key[1], ranking=ranking, low=low)
 
     async def _next_step(self, count: int) -> Read | Decide | None:
         if self.size < SLOW_SIZE:
@@ -114,3 +123,13 @@ class PassOrder:
 
     async def _decide(self, pass_ids: Collection[str]) -> None:
         self._order.decide(pass_ids, await self._values.of_passes(pass_ids, self._read))
+
+
+async def _have_twelve_months(ctx: Context) -> bool:
+    """Return whether each pass has sums of twelve months. The process asks until it is so."""
+    cache, workspace = ctx.resources.cache, ctx.workspace
+    if workspace.id in cache.summed_workspaces:
+        return True
+    if has_all := await workspace.pass_periods.have_twelve_months():
+        cache.remember_summed(workspace.id)
+    return has_all

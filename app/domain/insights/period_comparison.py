@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from app.domain.fold.recomputation import Difference, compare_aggregates
 from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, is_month, sum_years, year_of
+from app.domain.rollups.twelve_months import TwelveMonths, sum_twelve_months
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,14 @@ class StoredPeriods:
     """What is sealed of a pass.
 
     - `sums` and `values`: those of each month and year that the pass names; values by measure.
+    - `twelve`: the sums of twelve months, by the month that has them, and by measure.
     - `active`, `first_active`: the periods with an event of the customer, and the first month of them.
     - `dirty_months`: months whose sums count no more. The pass is sealed anew.
     """
 
     sums: Mapping[int, PassPeriod] = field(default_factory=dict)
     values: Mapping[int, Mapping[str, Decimal]] = field(default_factory=dict)
+    twelve: Mapping[int, Mapping[str, TwelveMonths]] = field(default_factory=dict)
     active: Collection[int] = ()
     first_active: int | None = None
     dirty_months: Collection[int] = ()
@@ -29,7 +32,7 @@ class StoredPeriods:
 def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> list[Difference]:
     """Return what is sealed otherwise than the events give. `months` has the sums of the events by month.
 
-    Dirty months and their years are left out.
+    Dirty months and their years are left out, and sums of twelve months if any month is dirty.
     """
     if ALL_MONTHS in stored.dirty_months:
         return []
@@ -41,6 +44,8 @@ def compare_periods(stored: StoredPeriods, months: Mapping[int, PassPeriod]) -> 
             rebuilt = expected.get(period, PassPeriod())
             found += _compare_sums(_name(period), stored.sums.get(period, PassPeriod()), rebuilt)
             found += _compare_values(_name(period), stored.values.get(period, {}), rebuilt.values())
+    if not stored.dirty_months:
+        found += _compare_twelve(stored.twelve, months)
     kept = {*stored.active} & left_out
     active = {period for period, sums in expected.items() if sums.count} - left_out | kept
     if {*stored.active} != active:
@@ -72,6 +77,25 @@ def _compare_values(name: str, stored: Mapping[str, Decimal], rebuilt: Mapping[s
         live, expected = stored.get(measure, Decimal(0)), rebuilt.get(measure, Decimal(0))
         if live != expected:
             yield Difference(f"the value {measure} of {name}", str(live), str(expected))
+
+
+def _compare_twelve(
+    stored: Mapping[int, Mapping[str, TwelveMonths]], months: Mapping[int, PassPeriod]
+) -> Iterator[Difference]:
+    """Yield the differences of the sums of twelve months. Only the last month has them."""
+    expected = sum_twelve_months({month: sums.values() for month, sums in months.items()})
+    rebuilt = {max(months): expected} if expected else {}
+    for month in sorted(stored.keys() | rebuilt.keys()):
+        live_sums, expected_sums = stored.get(month, {}), rebuilt.get(month, {})
+        for measure in sorted(live_sums.keys() | expected_sums.keys()):
+            live, other = live_sums.get(measure), expected_sums.get(measure)
+            if live != other:
+                what = f"twelve months of {measure} in {_name(month)}"
+                yield Difference(what, _list_sums(live), _list_sums(other))
+
+
+def _list_sums(sums: TwelveMonths | None) -> str:
+    return "none" if sums is None else ", ".join(map(str, sums))
 
 
 def _name(period: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from .periods import ALL_MONTHS, is_month, year_of
+from .periods import ALL_MONTHS, LAST_MONTH, is_month, year_of
 
 ALL_PERIODS = ALL_MONTHS
 """Stands for all months and years."""
@@ -29,7 +29,7 @@ def periods_of_ended(active: Collection[int], dirty_months: Collection[int]) -> 
     """
     if ALL_MONTHS in dirty_months:
         return frozenset({ALL_PERIODS})
-    return frozenset({*active, *with_years(dirty_months)})
+    return frozenset({*active, *with_years({*dirty_months} - {LAST_MONTH})})
 
 
 def first_month(active: Collection[int]) -> int | None:

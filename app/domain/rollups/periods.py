@@ -20,6 +20,11 @@ from app.domain.values.decimals import ZERO, add
 
 ALL_MONTHS = 0
 """Mark of a pass of which all months must be sealed: an earlier version counted its events."""
+LAST_MONTH = 1_000_000
+"""Mark of a pass whose last month must be sealed: an earlier version sealed it without sums of twelve months.
+
+It is after all months, so no question reads such a pass from events.
+"""
 COUNT, POINTS, SPEND = "COUNT", "POINTS", "SPEND:"
 """Measures by which passes are compared: events of the customer, points earned, and net spend in a currency, whose code
 follows the prefix."""
@@ -48,6 +53,12 @@ def months_between(first: int, last: int) -> list[int]:
         for month in months_of(year)
         if first <= month <= last
     ]
+
+
+def earlier_month(month: int, number: int) -> int:
+    """Return the month that is a number of months before another one."""
+    year, index = divmod(year_of(month) * 12 + month % 100 - 1 - number, 12)
+    return year * 100 + index + 1
 
 
 def is_month(period: int) -> bool:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
-from app.domain.rollups.periods import ALL_MONTHS, month_of, months_between
+from app.domain.rollups.periods import ALL_MONTHS, LAST_MONTH, month_of, months_between
 from app.domain.values.instants import EARLIEST, from_ms
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import EMBEDDED_CHUNK, Database, Doc, equal_to, translating_errors
-from app.store.workspace.pass_periods import MARKED
+from app.store.workspace.pass_periods import LAST_MONTHS_MARKED, MARKED, are_passes_marked
 
 PASSES_MARKED = 1_000
 """Passes that are read at once."""
@@ -24,28 +24,36 @@ MAX_MONTHS_MARKED = 24
 """Months that a pass is marked with one by one. For a longer time, all its months are."""
 
 
-async def mark_passes(db: Database, report: Callable[[int], None] = lambda _: None) -> None:
-    """Mark all months of each pass, unless that is done. `report` is called with the number of passes read so far.
-
-    No process of an earlier version may write passes meanwhile. Safe to repeat, and to run from several processes at once.
-    Raises Unavailable. Index: _id.
-    """
+async def lacks_marks(db: Database) -> bool:
+    """Return whether the last months of passes must still be marked. Raises Unavailable; safe to repeat. Index: _id."""
+    is_marked = await are_passes_marked(db, LAST_MONTHS_MARKED)
     with translating_errors():
-        progress = await db["constants"].find_one({"_id": MARKED}) or {}
+        return not is_marked and await db["passes"].find_one({}, {"_id": 1}) is not None
+
+
+async def mark_passes(db: Database, report: Callable[[int], None] = lambda _: None) -> None:
+    """Mark all months of each pass, and then the last month of each one, unless that is done.
+
+    Each pass gets a new version with a new write id, as `mark_months` says.
+    `report` is called with the number of passes read so far. No process of an earlier version may write passes meanwhile.
+    Safe to repeat, and to run from several processes at once. Raises Unavailable. Index: _id.
+    """
+    await _mark_all(db, MARKED, ALL_MONTHS, report)
+    await _mark_all(db, LAST_MONTHS_MARKED, LAST_MONTH, report)
+
+
+async def _mark_all(db: Database, progress_id: str, mark: int, report: Callable[[int], None]) -> None:
+    """Mark each pass. The document of this id in `constants` holds the progress."""
+    with translating_errors():
+        progress = await db["constants"].find_one({"_id": progress_id}) or {}
         after, count = str(progress.get("after", "")), int(progress.get("count", 0))
         while not progress.get("done"):
-            fields = {"created_at": 1, "v": 1, "workspace": 1}
+            fields = {"created_at": 1, "v": 1, "fid": 1, "workspace": 1, "dirty_months": 1}
             found = db["passes"].find({"_id": {"$gt": after}}, fields).sort("_id", 1).limit(PASSES_MARKED)
             docs = await found.to_list(None)
             # Stubs and aliases have no `created_at`: nothing counts there.
             updates = [
-                UpdateOne(
-                    {"_id": doc["_id"], "workspace": doc["workspace"], "v": doc["v"]},
-                    # A walk that has read the pass before must not overwrite the mark, so the pass gets a new version.
-                    {"$set": {"dirty_months": [ALL_MONTHS], "dirty_from": ALL_MONTHS, "v": doc["v"] + 1}},
-                )
-                for doc in docs
-                if "created_at" in doc
+                _mark_operation(doc, doc["workspace"], [mark], new_id("mark")) for doc in docs if "created_at" in doc
             ]
             matched = 0
             for start in range(0, len(updates), EMBEDDED_CHUNK):
@@ -59,7 +67,7 @@ async def mark_passes(db: Database, report: Callable[[int], None] = lambda _: No
             # A slower process must not take the progress of a faster one back.
             change = {"$max": {"after": after, "count": count}, **({"$set": progress} if progress else {})}
             with contextlib.suppress(DuplicateKeyError):
-                await db["constants"].update_one({"_id": MARKED}, change, upsert=True)
+                await db["constants"].update_one({"_id": progress_id}, change, upsert=True)
             report(count)
 
 

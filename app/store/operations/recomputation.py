@@ -20,7 +20,7 @@ from app.store.codecs.pass_periods import periods_of_pass
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.definitions import DefinitionQueries
-from app.store.workspace.pass_periods import are_passes_marked
+from app.store.workspace.pass_periods import LAST_MONTHS_MARKED, are_passes_marked
 
 from .consistency import EVENTS_READ, LOOKS, Finding, batches_of, pass_ids
 
@@ -121,7 +121,7 @@ class DeepCheck(ErrorTranslating):
 
         Index: {workspace, pass, period}.
         """
-        if not (self._is_marked or await are_passes_marked(self._db)):
+        if not (self._is_marked or await are_passes_marked(self._db, LAST_MONTHS_MARKED)):
             return None
         self._is_marked = True
         where = {"workspace": doc["workspace"], "pass": doc["_id"], "period": {"$gte": 0}}

@@ -17,14 +17,15 @@ from typing import Any
 from app.domain.errors import PunchcardError
 from app.store.mongo.queries import Database, translating_errors
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number.
 
 Since version 3, each external id has a name, a document of each workspace decides merges, and rules and tier programs
 stand among the definitions. Since version 4, stages mark the hours whose counted events they change.
 Since version 5, heads with a mark have a flag, and passes name the periods whose active passes must be counted anew.
+Since version 6, the last sealed month of a pass has sums of twelve months.
 """
-LOWEST_WRITER = 5
+LOWEST_WRITER = 6
 """Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""
 FIRST_VERSION = 1
 SCHEMA_ID = "schema"

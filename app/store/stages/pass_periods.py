@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from pymongo import DeleteOne, UpdateOne
@@ -12,10 +13,11 @@ from pymongo import DeleteOne, UpdateOne
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.rollups.active_periods import changed_periods, first_month
-from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, bounds_of, sum_months, token_of
+from app.domain.rollups.periods import ALL_MONTHS, PassPeriod, bounds_of, is_month, sum_months, token_of
+from app.domain.rollups.twelve_months import TwelveMonths
 from app.domain.values.instants import EARLIEST, LATEST
 from app.store.codecs.counting import counting_in
-from app.store.codecs.pass_periods import period_from_docs, period_to_docs
+from app.store.codecs.pass_periods import period_from_docs, period_to_docs, values_of_docs
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
 from app.store.codecs.recounts import periods_to_recount, recount_part
@@ -51,10 +53,14 @@ class SealedPass:
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """What one write to a pass seals: the sums of months and years that changed, empty ones included."""
+    """What one write to a pass seals: the sums of months and years that changed, empty ones included.
+
+    `twelve` has the sums of twelve months of the last month, if it is among these months.
+    """
 
     before: SealedPass
     sums: Mapping[int, PassPeriod]
+    twelve: Mapping[int, Mapping[str, TwelveMonths]] = field(default_factory=dict)
     mark: int = field(default_factory=new_mark)
 
     @property
@@ -65,7 +71,8 @@ class Sealing:
     def docs(self) -> Iterator[Doc]:
         """Yield the documents of the contents."""
         for period, sums in self.sums.items():
-            yield from period_to_docs(self.before.card, period, self.token, sums)
+            twelve = self.twelve.get(period, {})
+            yield from period_to_docs(self.before.card, period, self.token, sums, twelve=twelve)
 
     def replaces(self, docs: Iterable[Doc]) -> list[str]:
         """Return the ids of those contents of the pass that no pass names after the write."""
@@ -140,16 +147,22 @@ class PassPeriodQueries(StageQueries):
                 await asyncio.to_thread(add, card, await scan.read(PAGE_SIZE))
         return found
 
-    async def contents(self, passes: Mapping[str, SealedPass], periods: Collection[int]) -> dict[str, list[Doc]]:
-        """Return by pass the documents of these months and years, valid or not. Index: {workspace, pass, period}."""
+    async def contents(
+        self, passes: Mapping[str, SealedPass], periods: Collection[int], *, are_values_enough: bool = False
+    ) -> dict[str, list[Doc]]:
+        """Return by pass the documents of these months and years, valid or not, or only their values.
+
+        Index: {workspace, pass, period}.
+        """
+        fields = {"pass": 1, "period": 1, "token": 1, "measure": 1, "value": 1} if are_values_enough else None
 
         async def find_chunk(chunk: Sequence[SealedPass]) -> list[Doc]:
             ids = [each.card.id for each in chunk]
             where = {"workspace": chunk[0].card.workspace_id, "pass": {"$in": ids}, "period": {"$in": sorted(periods)}}
-            return await self._read_docs(self._periods, where)
+            return await self._read_docs(self._periods, where, fields)
 
         found: dict[str, list[Doc]] = {pass_id: [] for pass_id in passes}
-        for doc in await in_chunks(find_chunk, list(passes.values()), self._in_chunk):
+        for doc in await in_chunks(find_chunk, list(passes.values()) if periods else (), self._in_chunk):
             found[doc["pass"]].append(doc)
         return found
 
@@ -238,11 +251,20 @@ class PassPeriodQueries(StageQueries):
 
 def valid_sums(sealed: SealedPass, docs: Sequence[Doc]) -> dict[int, PassPeriod]:
     """Return the sums of those months and years of a pass that its tokens name."""
+    return {period: period_from_docs(found) for period, found in _valid_docs(sealed, docs).items()}
+
+
+def valid_values(sealed: SealedPass, docs: Sequence[Doc]) -> dict[int, dict[str, Decimal]]:
+    """Return the values by measure of those months of a pass that its tokens name."""
+    return {period: values_of_docs(found) for period, found in _valid_docs(sealed, docs).items() if is_month(period)}
+
+
+def _valid_docs(sealed: SealedPass, docs: Sequence[Doc]) -> dict[int, list[Doc]]:
     by_period: dict[int, list[Doc]] = {}
     for doc in docs:
         if sealed.tokens.get(doc["period"]) == doc["token"]:
             by_period.setdefault(doc["period"], []).append(doc)
-    return {period: period_from_docs(found) for period, found in by_period.items()}
+    return by_period
 
 
 def _in_month(month: int) -> Doc:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
 from app.domain.rollups.covers import Span
-from app.domain.rollups.periods import month_of
+from app.domain.rollups.periods import COUNT, LAST_MONTH, month_of
 from app.domain.values.decimals import ZERO
 from app.store.codecs.counting import COUNTED, waits
 from app.store.codecs.events import from_doc
@@ -23,16 +24,30 @@ from app.store.mongo.usage import charge, charge_counted
 
 MARKED = "pass_months"
 """The document in `constants` that says that passes of earlier versions are marked to be sealed."""
+LAST_MONTHS_MARKED = "pass_last_months"
+"""The document in `constants` that says that passes are marked whose last month an earlier version has sealed."""
 MAX_UNSEALED_EVENTS = 50_000
 """Events outside of sealed months that one question about passes reads."""
 
 
+class Ranking(NamedTuple):
+    """List of passes by a value of their contents: of those of a month or year, or of last months in a year."""
+
+    values: str
+    period: int
+
+
+PERIOD, TWELVE_ENDING, TWELVE_BEFORE, TWELVE_LATER = "value", "twelve", "twelve_before", "twelve_later"
+"""Values by which passes are listed: those of a month or year, and the sums of twelve months of a last month."""
+
+
 class RankedPass(NamedTuple):
-    """Value of a pass in a sealed month or year. It is valid if the pass names the token."""
+    """Value of a pass in a content of a month or year. It is valid if the pass names the token."""
 
     pass_id: str
     value: Decimal
     token: int
+    period: int
 
 
 class Content(NamedTuple):
@@ -68,25 +83,41 @@ class PassPeriodReads(WorkspaceQueries):
         """Return whether every pass with events has a mark or sealed months. Index: _id."""
         return await are_passes_marked(self._db)
 
+    async def have_twelve_months(self) -> bool:
+        """Return whether each pass has sums of twelve months with its last month, as far as that is sealed.
+
+        Once it is so, it remains so. Indexes: _id, {workspace, dirty_from}.
+        """
+        if not await are_passes_marked(self._db, LAST_MONTHS_MARKED):
+            return False
+        # The mark is a condition of its own: together, the embedded server reads all passes of the workspace.
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(dirty_from={"$gte": 0})},
+            {"$match": {"dirty_months": LAST_MONTH}},
+            {"$limit": 1},
+        ]
+        return not await self._passes.aggregate([*stages, {"$project": {"_id": 1}}]).to_list(None)
+
     async def ranked(
-        self, measure: str, period: int, after: RankedPass | None, limit: int, *, low: Decimal
+        self, measure: str, ranking: Ranking, after: RankedPass | None, limit: int, *, low: Decimal
     ) -> tuple[list[RankedPass], bool]:
-        """Return the next passes by the value of a measure in a month or year, greatest first, and whether more follow.
+        """Return the next passes of a list by the value of a measure, greatest first, and whether more follow.
 
         Values below `low` are left out: the embedded servers read the whole range, whatever the limit is. Index: {workspace,
-        measure, period, value, pass}.
+        measure, period, value, pass}, or one with the sums of twelve months in place of the value.
         """
+        field, by = ranking.values, "last_year" if ranking.values == TWELVE_LATER else "period"
         # A question reads many ranges, and most of them are empty.
         await charge(1)
         key = None if after is None else (to_decimal128(after.value), after.pass_id)
         page = await read_page(
             self._collection,
-            self._in_workspace(measure=measure, period=period, value={"$gte": to_decimal128(low)}),
-            (("value", -1), ("pass", -1)),
+            self._in_workspace(measure=measure, **{by: ranking.period, field: {"$gte": to_decimal128(low)}}),
+            ((field, -1), ("pass", -1)),
             PageRequest(limit, after=key),
-            _ranked_from_doc,
-            {"pass": 1, "value": 1, "token": 1},
-            by=("workspace", "measure", "period"),
+            partial(_ranked_from_doc, field),
+            {"pass": 1, field: 1, "token": 1, "period": 1},
+            by=("workspace", "measure", by),
         )
         charge_counted(len(page.items), examined=True)
         return page.items, page.has_more
@@ -98,6 +129,17 @@ class PassPeriodReads(WorkspaceQueries):
         """
         where = self._in_workspace(measure=measure, period={"$gte": first, "$lt": last + 1})
         return await self._collection.find_one(where, {"_id": 1}) is not None
+
+    async def with_contents(self, first: int, last: int, limit: int) -> set[str]:
+        """Return up to `limit` passes with an event in a month of a span, valid or not.
+
+        Index: {workspace, measure, period, value, pass}.
+        """
+        # Each content has a document of this measure.
+        where = self._in_workspace(measure=COUNT, period={"$gte": first, "$lt": last + 1})
+        docs = await self._collection.find(where, {"pass": 1}).limit(limit).to_list(None)
+        charge_counted(len(docs), examined=True)
+        return {doc["pass"] for doc in docs}
 
     async def below_zero(self, measure: str, period: int, limit: int) -> set[str]:
         """Return up to `limit` passes with a value below 0 in a month or year, valid or not.
@@ -252,12 +294,15 @@ def _state_from_doc(doc: Doc) -> PassState:
     )
 
 
-def _ranked_from_doc(doc: Doc) -> RankedPass:
-    return RankedPass(doc["pass"], from_decimal128(doc["value"]), doc["token"])
+def _ranked_from_doc(field: str, doc: Doc) -> RankedPass:
+    return RankedPass(doc["pass"], from_decimal128(doc[field]), token=doc["token"], period=doc["period"])
 
 
-async def are_passes_marked(db: Database) -> bool:
-    """Return whether every pass with events has a mark or sealed months. Raises Unavailable. Index: _id."""
+async def are_passes_marked(db: Database, marked: str = MARKED) -> bool:
+    """Return whether every pass with events has a mark or sealed months. Raises Unavailable. Index: _id.
+
+    With LAST_MONTHS_MARKED, return whether every pass has a mark or a last month with sums of twelve months.
+    """
     with translating_errors():
-        progress = await db["constants"].find_one({"_id": MARKED})
+        progress = await db["constants"].find_one({"_id": marked})
     return bool((progress or {}).get("done"))

@@ -25,7 +25,15 @@ from app.domain.insights.threshold import ThresholdOrder
 from app.domain.rollups.periods import COUNT, POINTS, SPEND
 from app.domain.state.earned import earned_points
 from app.store.mongo.paging import PageRequest
-from app.store.workspace.pass_periods import Content, PassPeriodReads
+from app.store.workspace.pass_periods import (
+    PERIOD,
+    TWELVE_BEFORE,
+    TWELVE_ENDING,
+    TWELVE_LATER,
+    Content,
+    PassPeriodReads,
+    Ranking,
+)
 from tests.business import Business
 from tests.ranking import rank_passes
 from workers.stages.seal_passes import seal_passes
@@ -188,9 +196,9 @@ async def test_first_months_of_a_year_are_ordered_by_its_list_while_it_runs(
     asked: set[int] = set()
     ranked = PassPeriodReads.ranked
 
-    async def note(self: PassPeriodReads, measure: str, period: int, *args: object, **options: object) -> object:
-        asked.add(period)
-        return await ranked(self, measure, period, *args, **options)  # type: ignore[arg-type]
+    async def note(self: PassPeriodReads, measure: str, ranking: Ranking, *args: object, **options: object) -> object:
+        asked.add(ranking.period)
+        return await ranked(self, measure, ranking, *args, **options)  # type: ignore[arg-type]
 
     for before, is_one_list in ((at("2025-04-01"), most_doubtful > 0), (at("2025-04-20"), True)):
         asked.clear()
@@ -204,6 +212,47 @@ async def test_first_months_of_a_year_are_ordered_by_its_list_while_it_runs(
         assert {each.pass_id: each.value for each in found}.items() <= expected.items()
         assert [each.value for each in found] == sorted(expected.values(), reverse=True)[:3]
         assert (asked == {2025}) is is_one_list, asked
+
+
+@pytest.mark.parametrize("have_sums", [False, True])
+async def test_twelve_months_are_ordered_by_their_sums_while_passes_change(business: Business, have_sums: bool) -> None:
+    """The months end now or a month ago. Until each pass has sums of twelve months, those of months are read."""
+    random, asked = Random(5), set[str]()
+    business.clock.set(at("2025-06-12"))
+    spans = ((at("2024-07-01"), at("2025-07-01")), (at("2024-06-01"), at("2025-06-01")))
+    ranked = PassPeriodReads.ranked
+
+    async def note(self: PassPeriodReads, measure: str, ranking: Ranking, *args: object, **options: object) -> object:
+        asked.add(ranking.values)
+        return await ranked(self, measure, ranking, *args, **options)  # type: ignore[arg-type]
+
+    def sale(number: int) -> dict[str, object]:
+        days = random.randrange(720) if number % 2 else random.randrange(400)
+        return {
+            "pass_external_id": f"n{number % 15}",
+            "type": random.choice(("purchase", "purchase", "refund")),
+            "amount": random.randrange(1, 99),
+            "currency": "EUR",
+            "occurred_at": at("2023-06-22") + timedelta(days=days),
+        }
+
+    for step in range(2):
+        await business.record(*(sale(60 * step + number) for number in range(60)))
+        await business.run_worker()
+        if step == 0:
+            await seal_passes(business.worker, business.ctx.workspace.id)
+        for after, before in spans:
+            asked.clear()
+            with (
+                patch.object(PassPeriodReads, "ranked", note),
+                patch.object(PassPeriodReads, "have_twelve_months", return_value=have_sums),
+                patch("app.commands.insights.top_passes.MIN_STREAM_PAGE", 4),
+            ):
+                found = await rank_passes(business.ctx, EUR, after, before, 8)
+            expected = await compute(business, EUR, after, before)
+            assert {each.pass_id: each.value for each in found}.items() <= expected.items()
+            assert [each.value for each in found] == sorted(expected.values(), reverse=True)[:8]
+            assert asked == ({TWELVE_ENDING, TWELVE_BEFORE, TWELVE_LATER} if have_sums else {PERIOD})
 
 
 async def test_too_much_outside_of_sealed_months_is_refused_with_advice(business: Business) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.domain.rollups.active_periods import ALL_PERIODS, changed_periods, first_month, periods_of_ended
-from app.domain.rollups.periods import ALL_MONTHS
+from app.domain.rollups.periods import ALL_MONTHS, LAST_MONTH
 
 
 def test_periods_that_a_pass_enters_or_leaves_change() -> None:
@@ -26,4 +26,5 @@ def test_the_first_month_is_no_year() -> None:
 def test_a_pass_that_ends_leaves_what_is_sealed_and_what_may_be_sealed_until_then() -> None:
     assert periods_of_ended((2024, 202412), (202501,)) == {2024, 202412, 2025, 202501}
     assert periods_of_ended((2024, 202412), (ALL_MONTHS, 202501)) == {ALL_PERIODS}
+    assert periods_of_ended((2024, 202412), (LAST_MONTH,)) == {2024, 202412}
     assert periods_of_ended((), ()) == set()

@@ -180,6 +180,12 @@ async def test_each_sealed_sum_of_a_pass_that_differs_is_found(shop: Business) -
     ]
     await periods.delete_many({"pass": dan.id})
     await periods.insert_many(before)
+    last_month = {"pass": dan.id, "period": 202601, "measure": "SPEND:USD"}
+    await periods.update_one(last_month, {"$set": {"twelve": Decimal128("9")}, "$unset": {"twelve_later": ""}})
+    [finding] = (await check_deep(shop))[0]
+    assert "for twelve months of SPEND:USD in 2026-01, stored is 9, " in finding.text
+    await periods.delete_many({"pass": dan.id})
+    await periods.insert_many(before)
     await passes.update_one(of_dan, {"$set": {"active": [2025, 2026, 202512, 202601], "first_active": 202512}})
     assert [each.text for each in (await check_deep(shop))[0]] == [
         "Its events give 2025, 2026, 2025-11, 2025-12, 2026-01 for the active periods,"

@@ -12,13 +12,25 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.events.event_queries import EventQuery
 from app.domain.passes.passes import Pass
-from app.domain.rollups.periods import ALL_MONTHS, COUNT, SPEND, PassPeriod, is_month, sum_months, sum_years
+from app.domain.rollups.periods import (
+    ALL_MONTHS,
+    COUNT,
+    LAST_MONTH,
+    SPEND,
+    PassPeriod,
+    earlier_month,
+    is_month,
+    sum_months,
+    sum_years,
+)
+from app.domain.rollups.twelve_months import sum_twelve_months
 from app.flow import SLOT_RANGES
+from app.store.codecs.pass_periods import periods_of_pass
 from app.store.mongo.paging import PageRequest
-from app.store.operations.pass_months import mark_passes
+from app.store.operations.pass_months import lacks_marks, mark_passes
 from app.store.stages import pass_periods
 from app.store.stages.pass_periods import PassPeriodQueries, SealedPass, Sealing, valid_sums
-from app.store.workspace.pass_periods import MARKED
+from app.store.workspace.pass_periods import LAST_MONTHS_MARKED, MARKED
 from tests.business import Business
 from workers.stages.fold import fold
 from workers.stages.publish import publish_once
@@ -42,6 +54,9 @@ async def read_sealed(business: Business, card: Pass) -> dict[int, PassPeriod]:
     active = sorted(period for period, each in sums.items() if each.count)
     assert doc.get("active", []) == active
     assert doc.get("first_active") == next((each for each in active if each > 9_999), None)
+    values = {month: each.values() for month, each in sums.items() if is_month(month)}
+    twelve = sum_twelve_months(values)
+    assert periods_of_pass(doc, docs).twelve == ({max(values): twelve} if twelve else {})
     return sums
 
 
@@ -176,6 +191,59 @@ async def test_passes_of_an_earlier_version_are_sealed_whole(business: Business)
     change = {"$set": {"dirty_months": [ALL_MONTHS], "dirty_from": ALL_MONTHS, "months.201901": 7}}
     await db["passes"].update_many({}, change)
     assert await check_all(business) == 6
+
+
+async def test_last_months_of_an_earlier_version_get_sums_without_reading_events(
+    business: Business,
+) -> None:
+    """The pass keeps all other sums, and no question takes it for one that changed."""
+    db, store = business.ctx.resources.db, business.ctx.workspace.pass_periods
+    for month in (202402, 202411, 202501):
+        at = datetime(month // 100, month % 100, 3, tzinfo=UTC)
+        await business.record({"amount": 1, "currency": "EUR", "occurred_at": at})
+    await business.run_worker()
+    await check_all(business)
+    assert await store.have_twelve_months()
+    fields = dict.fromkeys(("twelve", "twelve_before", "twelve_later", "last_year"), "")
+    await db["pass_periods"].update_many({}, {"$unset": fields})
+    await db["constants"].delete_one({"_id": LAST_MONTHS_MARKED})
+    assert not await store.have_twelve_months()
+    assert await lacks_marks(db)
+    await mark_passes(db)
+    assert not await lacks_marks(db)
+    assert (await business.read_pass()).dirty_months == {LAST_MONTH}
+    assert not await store.have_twelve_months()
+    assert await store.dirty(999_912) == {}
+    before = {doc["_id"] for doc in await db["pass_periods"].find({"period": {"$ne": 202501}}).to_list(None)}
+    with patch.object(PassPeriodQueries, "sums", side_effect=AssertionError("events are read")):
+        assert await check_all(business) == 5
+    assert await store.have_twelve_months()
+    after = {doc["_id"] for doc in await db["pass_periods"].find({"period": {"$ne": 202501}}).to_list(None)}
+    assert after == before
+    # A new month is marked beside.
+    await db["passes"].update_many({}, {"$set": {"dirty_months": [LAST_MONTH], "dirty_from": LAST_MONTH}})
+    await business.record({"amount": 1, "currency": "EUR", "occurred_at": datetime(2025, 3, 1, tzinfo=UTC)})
+    await business.run_worker()
+    assert (await business.read_pass()).dirty_months == {202503, LAST_MONTH}
+    assert await check_all(business) == 6
+
+
+async def test_event_that_is_older_than_thirteen_months_leaves_the_last_month_as_it_is(business: Business) -> None:
+    periods = business.ctx.resources.db["pass_periods"]
+
+    async def record_before(months: int) -> set[str]:
+        """Record an event so many months before the last one, and return the contents of the last month."""
+        year, month = divmod(earlier_month(202506, months), 100)
+        at = datetime(year, month, 3, tzinfo=UTC)
+        await business.record({"amount": 1, "currency": "EUR", "occurred_at": at})
+        await business.run_worker()
+        await check_all(business)
+        docs = await periods.find({"period": 202506, "doubt": {"$exists": False}}).to_list(None)
+        return {doc["_id"] for doc in docs}
+
+    before = await record_before(0)
+    assert await record_before(13) == before
+    assert await record_before(12) != before
 
 
 async def test_sums_that_no_pass_names_are_deleted_after_a_day(business: Business) -> None:
