@@ -62,7 +62,7 @@ def earlier_period(asked: Asked, comparison: Comparison) -> Asked:
     first, after = days.day_of(asked.from_ms), days.day_of(asked.to_ms)
     length_ms = asked.to_ms - asked.from_ms
     if comparison is Comparison.SAME_PERIOD_LAST_YEAR:
-        start_ms, end_ms = _year_before(days, asked.from_ms), _year_before(days, asked.to_ms)
+        start_ms, end_ms = _year_before(days, asked.from_ms), _end_year_before(days, asked.to_ms)
         # A part of February 29 may turn round, because that day and the one before it have the same date a year earlier.
         return replace(asked, from_ms=start_ms, to_ms=end_ms if end_ms > start_ms else start_ms + length_ms)
     if (days.start_ms(first), days.start_ms(after)) != (asked.from_ms, asked.to_ms):
@@ -73,6 +73,13 @@ def earlier_period(asked: Asked, comparison: Comparison) -> Asked:
     else:
         start = first - (after - first)
     return replace(asked, from_ms=days.start_ms(start), to_ms=asked.from_ms)
+
+
+def _end_year_before(days: Days, at_ms: int) -> int:
+    """Return the end of the earlier period. The start of February 29 is the end of February 28, and stays that."""
+    day = days.day_of(at_ms)
+    is_end_of_28 = (day.month, day.day) == (2, 29) and at_ms == days.start_ms(day)
+    return days.start_ms(date(day.year - 1, 3, 1)) if is_end_of_28 else _year_before(days, at_ms)
 
 
 def _year_before(days: Days, at_ms: int) -> int:
