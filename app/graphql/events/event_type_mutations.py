@@ -47,6 +47,7 @@ class EventAttributeInput:
         default=False,
         description="Whether rollups keep totals by the values, so that `aggregateEvents` groups and filters by them at "
         "the cost of rollups. Only for a TEXT, a NUMBER or an ENUM that is no list; at most 3 attributes of a type. "
+        "If an event has several values, as on a path through a list, the events of its hour are read instead. "
         "Default: false.",
     )
 

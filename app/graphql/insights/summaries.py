@@ -50,9 +50,11 @@ class Revenue:
     )
     refunded: Decimal = strawberry.field(description="Sum of the amounts of `refund` and `credit`.")
     net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
-    orders: int = strawberry.field(description="Number of purchases and checkouts, less rejects of checkouts.")
+    orders: int = strawberry.field(
+        description="Number of purchases and checkouts, less rejects of checkouts. Purchases that rules made do not count."
+    )
     average: Decimal | None = strawberry.field(
-        description="`net` for each order, rounded half-even to 6 decimal places. Null without orders."
+        description="`net` divided by `orders`, rounded half-even to 6 decimal places. Null without orders."
     )
 
 

@@ -34,7 +34,7 @@ describe_enum(
     {
         "SPEND": "Net spend in the currency, as `Pass.statistics` counts it.",
         "COUNT": "Number of the customer's events. Events that rules made do not count.",
-        "POINTS": "Points earned, less those that corrections took back.",
+        "POINTS": "Points earned, less those that corrections took back. Points that other passes sent do not count.",
     },
 )
 

@@ -59,7 +59,10 @@ class PassPoints:
 
     @strawberry.field
     async def earned_total(self, info: Info) -> Decimal:
-        """Points given in all, less what was taken back with a return. Pending points are included."""
+        """Points given in all, less what was taken back with a return.
+
+        Pending points count, and points that other passes sent do not.
+        """
         return (await self._totals(info)).earned
 
     @strawberry.field

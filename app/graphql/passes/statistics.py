@@ -84,7 +84,9 @@ class Spend:
     )
     refunded: Decimal = strawberry.field(description="Sum of the amounts of events of the types `refund` and `credit`.")
     net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
-    orders: int = strawberry.field(description="Number of purchases and checkouts, less rejects of checkouts.")
+    orders: int = strawberry.field(
+        description="Number of purchases and checkouts, less rejects of checkouts. Purchases that rules made do not count."
+    )
 
 
 @strawberry.type
