@@ -13,7 +13,7 @@ from app.config.settings import Settings
 from app.domain.values.instants import EARLIEST, LATEST, format_instant, from_ms, to_ms
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources, open_resources
-from app.store.operations.rollup_rebuild import MAX_COUNTED, Marked, RollupRebuild
+from app.store.operations.rollup_rebuild import MAX_COUNTED, MAX_PASSES_COUNTED, DirtyState, Marked, RollupRebuild
 
 from .database import open_writable, operator_context, require_workspace, require_workspaces
 from .settings import quantity, read_instant, say, with_settings
@@ -30,11 +30,11 @@ from .settings import quantity, read_instant, say, with_settings
 def rollups(
     settings: Settings, rebuild: bool, workspace_id: str | None, after: datetime | None, before: datetime | None
 ) -> None:
-    """Show how many hours, days and months are dirty, that is, not yet computed from their latest events.
+    """Show how many hours, days, months and passes are dirty: their totals are not yet computed from the latest events.
 
     Rollups are totals of each hour, day and month of UTC, from which questions about all customers are answered. Workers
-    compute them after their hour has ended, and again when its events change. Answers are exact meanwhile: the events of
-    dirty hours are read.
+    compute them after their hour has ended, and again when its events change. They also keep sums of each pass by month, for
+    questions such as who spent the most. Answers are exact meanwhile: the events of dirty hours and passes are read.
 
     With --rebuild, workers compute the rollups of a period anew, and the sums of passes of its months, for example after
     events were changed in the database by hand. The command marks the hours and passes, and does not wait for the workers.
@@ -58,13 +58,20 @@ async def _show(settings: Settings, workspace_id: str | None) -> None:
     async with open_resources(settings) as resources:
         queries = RollupRebuild(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
         for each in await _choose(resources, workspace_id):
-            found = await queries.dirty(each.id)
-            if found is None:
-                click.echo(f"{each.id}  nothing is dirty")
-                continue
-            first, last = (format_instant(from_ms(at_ms)) for at_ms in (found.first_ms, found.last_ms))
-            number = f"{found.number} or more" if found.number == MAX_COUNTED else str(found.number)
-            click.echo(f"{each.id}  {number} dirty, from {first} to {last}")
+            click.echo(f"{each.id}  {describe_dirty(await queries.dirty(each.id))}")
+
+
+def describe_dirty(state: DirtyState) -> str:
+    """Return what is dirty, as a sentence without a full stop."""
+    parts: list[str] = []
+    if state.first_ms is not None and state.last_ms is not None:
+        first, last = (format_instant(from_ms(at_ms)) for at_ms in (state.first_ms, state.last_ms))
+        number = f"{state.number} or more" if state.number == MAX_COUNTED else str(state.number)
+        parts.append(f"{number} dirty, from {first} to {last}")
+    if state.passes:
+        or_more = " or more" if state.passes == MAX_PASSES_COUNTED else ""
+        parts.append(f"the sums of {quantity(state.passes, 'pass', 'passes')}{or_more} are dirty")
+    return "; ".join(parts) or "nothing is dirty"
 
 
 async def _rebuild(settings: Settings, workspace_id: str | None, low: datetime, high: datetime) -> None:

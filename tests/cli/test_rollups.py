@@ -47,9 +47,12 @@ async def test_rollups_of_a_period_are_marked_and_computed_anew(business: Busine
         "h 2025-01-01T00", "h 2025-01-05T00", "h 2025-01-31T23", "m 2025-01-01T00",
     ]  # fmt: skip
     shown = (await run(settings, "rollups", "--workspace", workspace_id)).output
-    assert shown == f"{workspace_id}  7 dirty, from 2025-01-01T00:00:00.000Z to 2025-01-31T23:00:00.000Z\n"
+    periods = "7 dirty, from 2025-01-01T00:00:00.000Z to 2025-01-31T23:00:00.000Z"
+    assert shown == f"{workspace_id}  {periods}; the sums of 1 pass are dirty\n"
     await seal.seal(business.worker, workspace_id)
     assert await dirty_starts(business) == []
+    shown = (await run(settings, "rollups", "--workspace", workspace_id)).output
+    assert shown == f"{workspace_id}  the sums of 1 pass are dirty\n"
 
 
 async def test_wrong_sums_of_a_pass_are_computed_anew(business: Business, settings: Settings) -> None:

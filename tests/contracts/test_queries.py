@@ -870,7 +870,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await ctx.workspace.history.follow(await ctx.workspace.activities.last_pos())
     await Upgrades(db, 100).renew_time_zones(at)
     await RollupRebuild(db, 100).mark_all(ctx.workspace.id, to_ms(EARLIEST), to_ms(at))
-    assert await RollupRebuild(db, 100).dirty(ctx.workspace.id) is not None
+    assert (await RollupRebuild(db, 100).dirty(ctx.workspace.id)).number > 0
     await call_migration(Migration(db))
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)

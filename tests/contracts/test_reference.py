@@ -119,6 +119,7 @@ INTERNAL = frozenset(
     app.store.mongo.decimal128.MAX_DIGITS
     app.store.operations.pass_months.MAX_MONTHS_MARKED
     app.store.operations.rollup_rebuild.MAX_COUNTED
+    app.store.operations.rollup_rebuild.MAX_PASSES_COUNTED
     app.store.stages.restock.MAX_OLD_UNITS
     app.store.workspace.progress.MAX_PENDING_READ
     app.store.workspace.rollups.MAX_VALUES_READ

@@ -19,15 +19,21 @@ from .rollup_marking import RollupMarking
 
 MAX_COUNTED = 10_000
 """Dirty periods at which counting stops."""
+MAX_PASSES_COUNTED = 1_000_000
+"""Dirty passes at which counting stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirtyState:
-    """Number of dirty hours, days and months, and the first instants of the earliest and of the latest one, in ms."""
+    """Number of dirty hours, days and months, and the first instants of the earliest and of the latest one, in ms.
+
+    `passes` are those whose sums by month are not computed yet.
+    """
 
     number: int
-    first_ms: int
-    last_ms: int
+    passes: int
+    first_ms: int | None = None
+    last_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,19 @@ class RollupRebuild(ErrorTranslating):
         self._heads = db["rollup_heads"]
         self._marking = RollupMarking(db, in_chunk, is_sharded=is_sharded)
 
-    async def dirty(self, workspace_id: str) -> DirtyState | None:
-        """Return what is dirty in a workspace, or None if nothing is. Counting stops at 10,000.
+    async def dirty(self, workspace_id: str) -> DirtyState:
+        """Return what is dirty in a workspace. Counting stops at MAX_COUNTED periods and MAX_PASSES_COUNTED passes.
 
-        Index: {is_dirty, workspace, level, start}.
+        Indexes: {is_dirty, workspace, level, start}, {workspace, dirty_from} of the passes.
         """
         where = {IS_DIRTY: 1, "workspace": {"$in": [workspace_id]}}
         found = self._heads.find(where, {"_id": 0, "start": 1}).sort("start", -1)
         docs = await found.limit(MAX_COUNTED).to_list(None)
+        marked = {"workspace": workspace_id, "dirty_from": {"$gte": 0}}
+        passes = await self._db["passes"].count_documents(marked, limit=MAX_PASSES_COUNTED)
         if not docs:
-            return None
-        return DirtyState(len(docs), first_ms=to_ms(docs[-1]["start"]), last_ms=to_ms(docs[0]["start"]))
+            return DirtyState(0, passes)
+        return DirtyState(len(docs), passes, first_ms=to_ms(docs[-1]["start"]), last_ms=to_ms(docs[0]["start"]))
 
     async def mark_all(
         self, workspace_id: str, low_ms: int, high_ms: int, report: Callable[[Marked], None] = lambda _: None
