@@ -26,7 +26,7 @@ from app.store.workspace.rollup_contents import HeadQueries
 from app.store.workspace.rollups import RollupQueries
 
 from .consistency import EVENTS_READ, LOOKS, batches_of
-from .rollup_marking import find_event_instant
+from .first_events import find_event_instant
 
 
 @dataclass(slots=True)
@@ -97,8 +97,8 @@ class RollupCheck(WorkspaceQueries):
 
         Index: {workspace, occurred_at, _id}.
         """
-        first = await find_event_instant(self._db, self._in_workspace())
-        last = await find_event_instant(self._db, self._in_workspace(), direction=-1)
+        first = await find_event_instant(self._db, self._in_chunk, self._in_workspace())
+        last = await find_event_instant(self._db, self._in_chunk, self._in_workspace(), direction=-1)
         return None if first is None or last is None else (first, last)
 
     async def next_month(self, start_ms: int, end_ms: int) -> int:
@@ -108,7 +108,7 @@ class RollupCheck(WorkspaceQueries):
         """
         starts = [head.start_ms for head in await self._heads.month_heads()]
         head_ms = min((each for each in starts if start_ms <= each < end_ms), default=end_ms)
-        event_ms = await find_event_instant(self._db, self._in_workspace(), start_ms, head_ms)
+        event_ms = await find_event_instant(self._db, self._in_chunk, self._in_workspace(), start_ms, head_ms)
         return head_ms if event_ms is None else Level.MONTH.start_ms(event_ms)
 
     async def compare_day(self, day_ms: int, *, is_marked: bool) -> ComparedRollups:

@@ -16,6 +16,8 @@ from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.local_periods import cell_start
 from app.store.workspace.rollup_heads import mark_heads
 
+from .first_events import find_event_instant
+
 EVENTS_PER_READ = 100_000
 """Events that one read groups by hour, about."""
 LONGEST_SPAN_MS = 366 * DAY_MS
@@ -52,8 +54,8 @@ class RollupMarking(ErrorTranslating):
         """
         marked = 0
         where = {"workspace": workspace_id}
-        first = await find_event_instant(self._db, where, low_ms, high_ms)
-        last = await find_event_instant(self._db, where, low_ms, high_ms, direction=-1)
+        first = await find_event_instant(self._db, self._in_chunk, where, low_ms, high_ms)
+        last = await find_event_instant(self._db, self._in_chunk, where, low_ms, high_ms, direction=-1)
         if first is None or last is None:
             return 0
         at_ms, span_ms = Level.HOUR.start_ms(first), DAY_MS
@@ -73,7 +75,7 @@ class RollupMarking(ErrorTranslating):
         Index: {workspace, type, occurred_at, _id}.
         """
         where = {"workspace": workspace_id, "type": event_type}
-        first = await find_event_instant(self._db, where, low_ms)
+        first = await find_event_instant(self._db, self._in_chunk, where, low_ms)
         if first is None:
             return None
         until_ms = Level.HOUR.start_ms(first) + span_ms
@@ -115,19 +117,6 @@ class RollupMarking(ErrorTranslating):
             await self._db["workspaces"].find({"marked": {"$exists": False}}, {"_id": 1}).sort("_id", 1).to_list(None)
         )
         return [doc["_id"] for doc in docs]
-
-
-async def find_event_instant(
-    db: Database, owner: Doc, low_ms: int = to_ms(EARLIEST), high_ms: int = to_ms(LATEST), *, direction: int = 1
-) -> int | None:
-    """Return the instant of the first event in [low_ms, high_ms), or of the last one if `direction` is -1; None if none.
-
-    `owner` selects the events by workspace, or by workspace and type. The caller translates errors of the driver. Index:
-    {workspace, occurred_at, _id} or {workspace, type, occurred_at, _id}.
-    """
-    where = {**owner, "occurred_at": {"$gte": from_ms(low_ms), "$lt": from_ms(high_ms)}}
-    docs = await db["events"].find(where, {"occurred_at": 1}).sort("occurred_at", direction).limit(1).to_list(None)
-    return to_ms(docs[0]["occurred_at"]) if docs else None
 
 
 def _next_span(span_ms: int, events: int) -> int:
