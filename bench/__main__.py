@@ -293,7 +293,8 @@ async def _report_insights(report: Report, settings: Settings, sizes: tuple[int,
         stocks = []
         for size in sizes:
             own = _with_database(settings, f"insights{size}")
-            resources = await opened.enter_async_context(open_resources(own))
+            # Writing so many events can make the store busy for longer than the usual limit of a call.
+            resources = await opened.enter_async_context(open_resources(own, has_socket_timeout=False))
             passes = max(200, size // EVENTS_PER_CUSTOMER)
             # As many shapes as fill nearly each quarter of an hour, as the events of so many customers would.
             shapes = min(passes, INSIGHT_SHAPES)
