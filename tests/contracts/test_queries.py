@@ -550,7 +550,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     ctx, store = business.ctx, business.ctx.workspace
     for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id="pass_none")):
         await store.aggregations.groups(query, Aggregation(Function.COUNT, None, (GroupBy.TYPE,)), 10)
-        await store.aggregations.read_counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10, list)
+        await store.aggregations.read_counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10, lambda events: None)
         for cells in Cells:
             selection = Selection(to_ms(EARLIEST), to_ms(await ctx.now()), query.types, cells=cells)
             await store.rollups.rows_of_events(selection, UTC_ZONE)
