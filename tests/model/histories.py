@@ -16,6 +16,7 @@ from .mutants import Mutant
 HISTORY_MUTANTS = (
     Mutant(
         name="history skips what another publisher appended",
+        seed=3,
         owner=publish,
         function="_record_history",
         old="        await history.follow(last)\n",

@@ -135,7 +135,7 @@ class Collection:
     def aggregate(self, stages: Sequence[Doc]) -> Cursor:
         """Return a cursor over what the stages make of the documents, as they are when it is read."""
         first, *others = stages if "$match" in stages[0] else ({"$match": {}}, *stages)
-        return Cursor(self._schedule, lambda: run_stages(self._read(first["$match"]), others, matches))
+        return Cursor(self._schedule, lambda: run_stages(self._read(first["$match"]), others, select))
 
     async def find_one(
         self, query: Doc, projection: Doc | None = None, sort: Sequence[tuple[str, int]] = ()
@@ -233,9 +233,13 @@ class Collection:
         lagging = _lagging.get()
         state = None if lagging is None else lagging.next_state(self._history.newest)
         docs = self.docs if state is None else self._history.docs_at(self, state)
-        return [doc for doc in self._candidates(query, docs) if matches(doc, query)]
+        return self._select(query, docs)
 
-    def _candidates(self, query: Mapping[str, Any], docs: Mapping[Any, Doc] | None = None) -> Iterable[Doc]:
+    def _select(self, query: Mapping[str, Any], docs: Mapping[Any, Doc] | None = None) -> list[Doc]:
+        candidates = self._candidates(query, docs)
+        return select(candidates, query) if candidates else []
+
+    def _candidates(self, query: Mapping[str, Any], docs: Mapping[Any, Doc] | None = None) -> list[Doc]:
         docs = self.docs if docs is None else docs
         key = query.get("_id")
         if isinstance(key, str):
@@ -262,7 +266,7 @@ class Collection:
         self._insert(doc)
 
     def _delete(self, query: Mapping[str, Any]) -> int:
-        found = [doc for doc in self._candidates(query) if matches(doc, query)][:1]
+        found = self._select(query)[:1]
         for doc in found:
             self._history.note(self, doc["_id"])
             del self.docs[doc["_id"]]
@@ -270,7 +274,7 @@ class Collection:
         return len(found)
 
     def _replace(self, query: Mapping[str, Any], new: Doc, limit: int) -> int:
-        found = [doc for doc in self._candidates(query) if matches(doc, query)][:limit]
+        found = self._select(query)[:limit]
         for doc in found:
             assert self._keys(doc) == self._keys(new), "the faster embedded server keeps the old unique keys"
             doc_id = doc["_id"]
@@ -280,7 +284,7 @@ class Collection:
         return len(found)
 
     def _update(self, query: Mapping[str, Any], change: Doc, limit: int) -> int:
-        found = [doc for doc in self._candidates(query) if matches(doc, query)][:limit]
+        found = self._select(query)[:limit]
         for doc in found:
             self._history.note(self, doc["_id"])
             apply_update(doc, {operator: parts for operator, parts in change.items() if operator != "$setOnInsert"})
@@ -343,6 +347,9 @@ def _bind(step: Callable[..., bool], *args: Any) -> Callable[[], bool]:
     return lambda: step(*args)
 
 
+Check = tuple[str, Callable[[Any, Any], bool], Any]
+"""The path of a value, a comparison, and the operand with which it compares the value."""
+
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$in": lambda value, operand: value in operand,
     "$nin": lambda value, operand: value not in operand,
@@ -358,29 +365,44 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _read_path(doc: Mapping[str, Any], path: str) -> Any:
     """Return the value at a dotted path, or _MISSING."""
-    if "." not in path:
-        return doc.get(path, _MISSING)
     value: Any = doc
     for name in path.split("."):
         value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
     return value
 
 
-def matches(doc: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
-    """Return whether a document matches a query. Raises KeyError for an operator that this store does not support."""
+def _equals(value: Any, operand: Any) -> bool:
+    return value == operand or (isinstance(value, list) and operand in value)
+
+
+def list_checks(query: Mapping[str, Any]) -> list[Check]:
+    """Return the comparisons that a document passes if it matches. Raises KeyError for an unsupported operator.
+
+    The one of the workspace is the last, because a run has one workspace.
+    """
+    checks: list[Check] = []
     for name, condition in query.items():
         if name == "$and":
-            if not all(matches(doc, each) for each in condition):
-                return False
-            continue
-        value = _read_path(doc, name)
-        if isinstance(condition, dict):
-            for operator, operand in condition.items():
-                if not _COMPARISONS[operator](value, operand):
-                    return False
-        elif value != condition and not (isinstance(value, list) and condition in value):
-            return False
-    return True
+            checks += (check for each in condition for check in list_checks(each))
+        elif isinstance(condition, dict):
+            checks += ((name, _COMPARISONS[operator], operand) for operator, operand in condition.items())
+        else:
+            checks.append((name, _equals, condition))
+    checks.sort(key=lambda check: check[0] == "workspace")
+    return checks
+
+
+def select(docs: Iterable[Doc], query: Mapping[str, Any]) -> list[Doc]:
+    """Return the documents that match a query. Raises KeyError for an operator that this store does not support."""
+    checks = list_checks(query)
+    found = []
+    for doc in docs:
+        for path, compare, operand in checks:
+            if not compare(_read_path(doc, path) if "." in path else doc.get(path, _MISSING), operand):
+                break
+        else:
+            found.append(doc)
+    return found
 
 
 def apply_update(doc: Doc, change: Doc) -> None:
@@ -420,7 +442,9 @@ def _push(parent: Doc, name: str, value: Doc) -> None:
 
 
 def _pull(parent: Doc, name: str, query: Doc) -> None:
-    parent[name] = [item for item in parent.get(name, []) if not matches(item, query)]
+    items = parent.get(name, [])
+    pulled = select(items, query)
+    parent[name] = [item for item in items if item not in pulled]
 
 
 _UPDATES: Mapping[str, Callable[[Doc, str, Any], None]] = {

@@ -46,6 +46,7 @@ MONTH_MUTANTS = (
     ),
     Mutant(
         name="sums are named whatever the version of the pass",
+        seed=3,
         owner=PassPeriodQueries,
         function="_commit_operation",
         old='conditions = {"v": equal_to(card.version), "fid": equal_to(card.write_id)}',
@@ -62,6 +63,7 @@ MONTH_MUTANTS = (
     ),
     Mutant(
         name="sums lack the events in the outbox",
+        seed=4,
         owner=PassPeriodQueries,
         function="sums",
         old="_sum(card.made_events, month) for card",

@@ -35,7 +35,8 @@ class Mutant:
     """A function of `owner` in which `new` replaces `old`. The modules `also` import the function and get it too.
 
     A rare mutant does harm only under interleavings that a few random runs do not bring about. `then` are further
-    replacements. `runs` are the options of the random runs that notice the mutant.
+    replacements. `runs` are the options of the random runs that notice the mutant, and `seed` is that of a run which
+    noticed it: the tests begin with this seed.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mutant:
     rare: bool = False
     then: tuple[tuple[str, str], ...] = ()
     runs: tuple[str, ...] = ()
+    seed: int = 0
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -108,6 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         name="pass is written without comparing its version",
+        seed=3,
         owner=pass_writes,
         function="update_pass_operation",
         old='{"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}',
@@ -163,6 +166,7 @@ MUTANTS = (
     ),
     Mutant(
         name="clock is read last",
+        seed=8,
         owner=advance._Walks,
         function="_walk",
         old="limit_ms=self._at.elapsed_ms",
@@ -258,6 +262,7 @@ MUTANTS = (
     ),
     Mutant(
         name="correction counts in the order of its date",
+        seed=2,
         owner=Event,
         function="order",
         old="if self.corrected_order is None or occurred_ms > self.corrected_order[0]:",

@@ -16,7 +16,7 @@ Doc = dict[str, Any]
 
 
 def run_stages(
-    docs: Iterable[Doc], stages: Sequence[Doc], matches: Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+    docs: Iterable[Doc], stages: Sequence[Doc], select: Callable[[Iterable[Doc], Mapping[str, Any]], list[Doc]]
 ) -> list[Doc]:
     """Return what the stages make of documents. Raises KeyError for an operator that this store does not support."""
     found = list(docs)
@@ -24,7 +24,7 @@ def run_stages(
         [(name, operand)] = stage.items()
         match name:
             case "$match":
-                found = [doc for doc in found if matches(doc, operand)]
+                found = select(found, operand)
             case "$sort":
                 for field, direction in reversed(operand.items()):
                     found.sort(key=lambda doc, field=field: doc[field], reverse=direction < 0)  # type: ignore[misc]

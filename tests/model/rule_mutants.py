@@ -32,6 +32,7 @@ RULE_MUTANTS = (
     ),
     Mutant(
         name="made events are inserted after the pull",
+        seed=4,
         owner=publish,
         function="_publish_entries",
         old=_INSERT,
@@ -50,6 +51,7 @@ RULE_MUTANTS = (
     ),
     Mutant(
         name="latest version of a rule takes points back",
+        seed=5,
         owner=families,
         function="differences_of",
         old="        members = walk.family_members(root)\n",
@@ -75,6 +77,7 @@ RULE_MUTANTS = (
     ),
     Mutant(
         name="removed correction stays",
+        seed=1,
         owner=instant,
         function="remove_events",
         old="for event in removed}",
@@ -84,6 +87,7 @@ RULE_MUTANTS = (
     ),
     Mutant(
         name="rebuild fires again",
+        seed=1,
         owner=instant,
         function="remove_events",
         old="Happened(differences, transitions)",

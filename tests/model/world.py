@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,8 @@ SLOT_RANGES = ("0-31", "32-63")
 MAX_TURNS = 60_000
 MAX_SWEEPS = 1_000
 """Runs of all stages after which a single worker without faults has done everything."""
+STEPS_PER_SECOND = 5_000
+"""Readings of the monotonic clock in a second. The event loop reads it at each step."""
 _ticks = itertools.count(1)
 SMALL_LIMITS = {
     "workers.stages.fold.FOLD_BATCH_SIZE": 6,
@@ -208,7 +211,7 @@ class World:
             settings=Settings(),
             bus=cast(Any, SilentBus()),
             in_chunk=2,
-            cache=WorkspaceCache(),
+            cache=WorkspaceCache(now=time.monotonic),
         )
 
     def new_worker(self) -> Worker:
@@ -353,7 +356,7 @@ async def _nothing_follows(_queries: ReactionQueries, _pass_ids: Sequence[str]) 
 @contextlib.contextmanager
 def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
     """Yield an event loop with small limits, in which all ids follow from the seed."""
-    ids, count = Random(seed), itertools.count()
+    ids, count, steps = Random(seed), itertools.count(), itertools.count()
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch("app.store.mongo.ids.secrets.token_hex", lambda size: ids.randbytes(size).hex()))
         stack.enter_context(patch("app.store.mongo.ids.time.time_ns", lambda: next(count)))
@@ -361,6 +364,8 @@ def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
             stack.enter_context(patch(name, limit))
         # No worker of the model reacts, so an erasure must not wait for it. See test_reacting.py.
         stack.enter_context(patch("app.store.workspace.reactions.ReactionQueries.has_unmade", _nothing_follows))
+        # A run must not depend on how fast the machine is: caches expire after a number of steps of the loop.
+        stack.enter_context(patch("time.monotonic", lambda: next(steps) / STEPS_PER_SECOND))
         # What runs in a thread elsewhere must run between two turns here.
         stack.enter_context(patch("asyncio.to_thread", _call_at_once))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))
