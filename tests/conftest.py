@@ -52,17 +52,21 @@ MIN_SPARE_DATABASES = 2
 LONGEST = tuple(
     f"tests/{name}.py"
     for name in """
-    scenarios/test_crashes model/test_interleavings scenarios/test_replay cli/test_main cli/test_serve cli/test_import
-    workers/jobs/test_imports scenarios/test_import workers/stages/test_send wire/test_time_limits
-    workers/stages/test_shares workers/stages/test_merge commands/rewards/test_redemptions contracts/test_queries
-    contracts/test_flow workers/test_laps workers/stages/test_react_crashes workers/stages/test_deliver
-    workers/jobs/test_simulations workers/test_sharing workers/stages/test_deliver_crashes workers/jobs/test_removals
-    contracts/test_language workers/stages/test_points workers/stages/test_checkouts contracts/test_docs
-    cli/test_start_failures scenarios/test_sample workers/test_timers graphql/test_malformed api/test_health
-    workers/jobs/test_exports graphql/test_isolation graphql/execution/test_spending store/mongo/test_time_ranges
-    workers/test_metrics store/workspace/test_events workers/stages/test_fold graphql/webhooks/test_endpoints
-    commands/passes/test_passes store/workspace/test_aggregations telemetry/test_tracing scenarios/test_sigterm
-    graphql/events/test_events
+    scenarios/test_crashes model/test_interleavings workers/stages/test_send graphql/test_isolation
+    commands/insights/test_top_passes contracts/test_queries workers/stages/test_shares workers/jobs/test_imports
+    scenarios/test_replay cli/test_main cli/test_serve cli/test_import scenarios/test_import contracts/test_flow
+    workers/test_laps scenarios/test_sigterm wire/test_time_limits commands/rewards/test_redemptions
+    workers/stages/test_merge commands/insights/test_dimensions graphql/test_malformed workers/test_sharing
+    workers/stages/test_react_crashes workers/stages/test_segment_history workers/jobs/test_simulations
+    workers/stages/test_deliver workers/stages/test_fold workers/test_metrics commands/insights/test_sealed
+    workers/stages/test_deliver_crashes graphql/passes/test_tokens graphql/segments/test_history contracts/test_language
+    workers/stages/test_points commands/insights/test_totals workers/stages/test_rules commands/test_stale_caches
+    workers/jobs/test_exports workers/stages/test_guarded_events workers/jobs/test_removals
+    workers/stages/test_checkouts contracts/test_docs cli/test_start_failures scenarios/test_sample workers/test_timers
+    graphql/segments/test_previews commands/insights/test_customers api/test_health graphql/execution/test_spending
+    workers/stages/test_publish store/mongo/test_time_ranges store/workspace/test_events graphql/webhooks/test_endpoints
+    commands/passes/test_passes store/workspace/test_finding commands/passes/test_pass_names
+    commands/test_scheduled_edits store/workspace/test_aggregations telemetry/test_tracing
     """.split()
 )
 """Slow test files, the slowest first. If a slow file started last, one process would run alone at the end."""
