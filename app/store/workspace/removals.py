@@ -126,16 +126,22 @@ class RemovalQueries(WorkspaceQueries):
 
     async def is_erasing(self) -> bool:
         """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""
-        return await self._passes.find_one(self._in_workspace(erasing={"$gte": 0}), {"_id": 1}) is not None
+        return bool((await self._oldest(self._passes, "at", {"erasing": {"$gte": 0}}, limit=1)).number)
 
     async def _oldest(
-        self, collection: Collection, instant: str, flagged: Doc | None = None, **conditions: Any
+        self,
+        collection: Collection,
+        instant: str,
+        flagged: Doc | None = None,
+        *,
+        limit: int = MAX_PENDING_COUNTED,
+        **conditions: Any,
     ) -> Waiting:
         # Embedded servers read the few documents with a flag by its index only if the flag stands in a stage of its own.
         stages: list[Doc] = [
             *([] if flagged is None else [{"$match": flagged}]),
             {"$match": self._in_workspace(**conditions)},
-            {"$limit": MAX_PENDING_COUNTED},
+            {"$limit": limit},
             {"$group": {"_id": None, "n": {"$sum": 1}, "at": {"$min": f"${instant}"}}},
         ]
         docs = await collection.aggregate(stages).to_list(None)
