@@ -985,10 +985,18 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
             beyond = set(conditions) - set(names[:prefix])
             if not beyond or names[prefix] in ranged:
                 last = names[prefix] if beyond else ""
+                if is_embedded and has_more_after_list(names, conditions):
+                    return "the embedded servers do not use an index if more follows a list of values: match_by_index"
                 if prefix and last != names[-1] and "$lte" in conditions.get(last, {}):
                     return f"$lte on {last}: the embedded server omits equal values if the index has further fields"
                 return None
     return "no index begins with these conditions"
+
+
+def has_more_after_list(names: Sequence[str], conditions: Mapping[str, Any]) -> bool:
+    """Return whether a condition follows a list of values among the fields of an index."""
+    used = [conditions[name] for name in names if name in conditions]
+    return any(isinstance(condition, dict) and "$in" in condition for condition in used[:-1])
 
 
 def find_misleading_index(sent: SentFilter) -> str | None:
@@ -1021,6 +1029,20 @@ def test_value_for_a_late_field_of_a_partial_index_needs_values_before_it(
 ) -> None:
     sent = SentFilter("-", "find", "passes", filter=conditions, explainable=None)
     assert (find_misleading_index(sent) is not None) is is_misled
+
+
+@pytest.mark.parametrize(
+    ("conditions", "is_served"),
+    [
+        ({"workspace": "w", "pass": {"$in": ["p"]}, "occurred_at": {"$gte": 1}}, False),
+        ({"workspace": "w", "pass": "p", "occurred_at": {"$gte": 1}}, True),
+        ({"workspace": "w", "pass": {"$in": ["p"]}}, True),
+    ],
+)
+def test_no_index_serves_what_follows_a_list_of_values(conditions: Mapping[str, object], is_served: bool) -> None:
+    sent = SentFilter("-", "find", "events", filter=conditions, explainable=None)
+    assert (find_problem(sent) is None) is is_served
+    assert find_problem(sent, is_embedded=False) is None
 
 
 @pytest.mark.parametrize(

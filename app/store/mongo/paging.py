@@ -13,7 +13,7 @@ from bson import Decimal128
 from app.domain.values.instants import from_ms
 
 from .decimal128 import MAX_DIGITS
-from .queries import Collection, Doc
+from .queries import Collection, Doc, match_by_index
 from .usage import charge_counted, current_usage
 
 T = TypeVar("T")
@@ -125,9 +125,9 @@ async def read_page(
 ) -> Page[T]:
     """Read one page of a list ordered by `order`. Index: {*by, *order}.
 
-    The query has an equality for each field of `by`. A first stage matches the fields of the index, a second stage all
-    other fields. With one stage, the embedded server reads the whole collection for a field outside the index. MongoDB
-    merges the two stages.
+    The query has a value, or a list of values, for each field of `by`. A first stage matches the fields of the index, a
+    second stage all other fields. With one stage, the embedded server reads the whole collection for a field outside the
+    index. MongoDB merges the two stages.
     """
     first_field = order[0][0]
     indexed, unindexed = _split_by_index(query, by, first_field)
@@ -142,8 +142,9 @@ async def read_page(
                 else:
                     bounds[operator] = value
     sort = [(name, -direction if span.backward else direction) for name, direction in order]
-    if unindexed:
-        stages = [*_match_stages(indexed, unindexed), {"$sort": dict(sort)}, {"$limit": span.limit + 1}]
+    matching = _match_stages(indexed, unindexed)
+    if len(matching) > 1:
+        stages = [*matching, {"$sort": dict(sort)}, {"$limit": span.limit + 1}]
         if projection is not None:
             stages.append({"$project": projection})
         docs = await collection.aggregate(stages).to_list(None)
@@ -186,7 +187,8 @@ async def charge_examined(collection: Collection, indexed: Doc) -> None:
     usage = current_usage()
     if usage is None:
         return
-    await usage.charge(await count_results(collection, [{"$match": indexed}, {"$limit": usage.affordable()}]))
+    stages = [*match_by_index(indexed), {"$limit": usage.affordable()}]
+    await usage.charge(await count_results(collection, stages))
 
 
 def build_match_stages(query: Doc, by: Sequence[str], first: str) -> list[Doc]:
@@ -203,4 +205,4 @@ def _split_by_index(query: Doc, by: Sequence[str], first: str) -> tuple[Doc, lis
 
 
 def _match_stages(indexed: Doc, unindexed: list[Doc]) -> list[Doc]:
-    return [{"$match": indexed}, *([{"$match": {"$and": unindexed}}] if unindexed else [])]
+    return [*match_by_index(indexed), *([{"$match": {"$and": unindexed}}] if unindexed else [])]

@@ -172,6 +172,15 @@ class StageQueries(ErrorTranslating):
 
         return await read_in_order(self._db.client, find)
 
+    async def _aggregate(self, collection: Collection, stages: Sequence[Doc]) -> list[Doc]:
+        """Return the documents that an aggregation gives. The read belongs to the order of the round, if there is one."""
+
+        async def aggregate(**options: Any) -> list[Doc]:
+            docs: list[Doc] = await collection.aggregate(list(stages), **options).to_list(None)
+            return docs
+
+        return await read_in_order(self._db.client, aggregate)
+
 
 def group_by_workspace(workspace_ids: Mapping[str, str], size: int) -> list[tuple[list[str], list[str]]]:
     """Return groups of (workspaces, ids), each with up to `size` ids and `MAX_SHARD_KEYS` combinations of the two."""
@@ -239,6 +248,21 @@ async def update_by_ids(
             await collection.update_many({"_id": {"$in": list(chunk)}, **where}, change)
 
     await asyncio.gather(*(update_chunk(ids[i : i + in_chunk]) for i in range(0, len(ids), in_chunk)))
+
+
+def match_by_index(indexed: Doc) -> list[Doc]:
+    """Return the stages of an aggregation that match conditions on the fields of an index, in its order.
+
+    What follows a list of values is a stage of its own. With both in one stage, the embedded servers read all documents of
+    the workspace: 1.4 s for 20,000 events with SecantusDB 0.7.0b3, and more than a minute for ten million with its Rust
+    server. MongoDB merges the two stages.
+    """
+    names = list(indexed)
+    lists = (
+        number for number, name in enumerate(names, 1) if isinstance(indexed[name], dict) and "$in" in indexed[name]
+    )
+    end = next(lists, len(names))
+    return [{"$match": {name: indexed[name] for name in part}} for part in (names[:end], names[end:]) if part]
 
 
 async def in_chunks(

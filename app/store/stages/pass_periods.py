@@ -21,7 +21,7 @@ from app.store.codecs.pass_periods import period_from_docs, period_to_docs, valu
 from app.store.codecs.pass_search import FIND_PROJECTION
 from app.store.codecs.passes import from_doc
 from app.store.codecs.recounts import periods_to_recount, recount_part
-from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, in_chunks, insert_new, match_by_index
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import RangeScan
 from app.store.workspace.pass_periods import are_passes_marked
@@ -129,8 +129,8 @@ class PassPeriodQueries(StageQueries):
                 found[card.id][each] = found[card.id].get(each, PassPeriod()) + sums
 
         async def find_chunk(chunk: Sequence[Pass]) -> list[Doc]:
-            where = {"workspace": chunk[0].workspace_id, "pass": {"$in": [card.id for card in chunk]}}
-            return await self._read_docs(self._events, {**where, **_in_month(month)})
+            of_passes = {"workspace": chunk[0].workspace_id, "pass": {"$in": [card.id for card in chunk]}}
+            return await self._aggregate(self._events, match_by_index({**of_passes, **_in_month(month)}))
 
         as_counting = {card.id: counting_in(card) for card in cards}
         by_pass: dict[str, list[Doc]] = {}
@@ -159,7 +159,8 @@ class PassPeriodQueries(StageQueries):
         async def find_chunk(chunk: Sequence[SealedPass]) -> list[Doc]:
             ids = [each.card.id for each in chunk]
             where = {"workspace": chunk[0].card.workspace_id, "pass": {"$in": ids}, "period": {"$in": sorted(periods)}}
-            return await self._read_docs(self._periods, where, fields)
+            shown = [{"$project": fields}] if fields else []
+            return await self._aggregate(self._periods, [*match_by_index(where), *shown])
 
         found: dict[str, list[Doc]] = {pass_id: [] for pass_id in passes}
         for doc in await in_chunks(find_chunk, list(passes.values()) if periods else (), self._in_chunk):

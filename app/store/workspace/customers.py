@@ -10,7 +10,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
 from app.domain.values.instants import EARLIEST
 from app.store.mongo.paging import charge_examined
-from app.store.mongo.queries import Doc, in_chunks
+from app.store.mongo.queries import Doc, in_chunks, match_by_index
 from app.store.mongo.time_ranges import count_examined
 
 from .aggregations import AggregationQueries
@@ -51,7 +51,7 @@ class CustomerQueries(AggregationQueries):
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": after, "$lt": before}})
             await charge_examined(self._collection, indexed)
-            return await self._distinct([{"$match": indexed}, self._counted_stages(EventQuery(), _COUNT)[-1]])
+            return await self._distinct([*match_by_index(indexed), self._counted_stages(EventQuery(), _COUNT)[-1]])
 
         found = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)
         return {doc["_id"] for doc in found}

@@ -17,7 +17,7 @@ from app.domain.values.instants import EARLIEST, to_ms
 from app.store.codecs.counting import COUNTED, NOT_MADE, WAITS, is_made, may_count, waits
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
-from app.store.mongo.queries import Doc, in_chunks
+from app.store.mongo.queries import Doc, in_chunks, match_by_index
 from app.store.mongo.usage import charge
 
 from .counted_events import PASSES_PER_READ
@@ -98,7 +98,7 @@ class MomentQueries(EventQueries):
             indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": EARLIEST, "$lt": before}})
             await charge_examined(self._collection, indexed)
             stages = [
-                {"$match": indexed},
+                *match_by_index(indexed),
                 {"$match": {"$and": [*COUNTED, *acts]}},
                 {"$group": {"_id": {"pass": "$pass", "waits": WAITS}}},
             ]

@@ -19,7 +19,7 @@ from app.store.codecs.events import from_doc
 from app.store.codecs.pass_periods import period_id
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.paging import PageRequest, count_results, read_page
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, translating_errors
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, match_by_index, translating_errors
 from app.store.mongo.usage import charge, charge_counted
 
 MARKED = "pass_months"
@@ -250,13 +250,14 @@ class PassPeriodReads(WorkspaceQueries):
 
         async def find(span: Span, chunk: Sequence[str] | None) -> list[Doc]:
             of_passes = {} if chunk is None else {"pass": {"$in": list(chunk)}}
-            indexed = self._in_workspace(**of_passes, occurred_at={"$gte": span.after, "$lt": span.before})
+            during = {"$gte": span.after, "$lt": span.before}
+            stages = match_by_index(self._in_workspace(**of_passes, occurred_at=during))
             # Count first: the documents of a long span must not be loaded.
-            number = await count_results(self._events, [{"$match": indexed}, {"$limit": room.left + 1}])
+            number = await count_results(self._events, [*stages, {"$limit": room.left + 1}])
             room.take(number)
             await charge(number)
-            stages: list[Doc] = [{"$match": indexed}, {"$match": {"$and": COUNTED}}]
-            return await self._events.aggregate(stages).to_list(None) if number else []
+            counted = [*stages, {"$match": {"$and": COUNTED}}]
+            return await self._events.aggregate(counted).to_list(None) if number else []
 
         size = self._in_chunk
         ids = None if pass_ids is None else sorted(pass_ids)

@@ -26,7 +26,6 @@ from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
 from app.store.mongo.usage import charge_counted
 
-from .activities import any_of
 from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
@@ -161,17 +160,21 @@ class PassQueries(WorkspaceQueries):
     async def aliases(self, pass_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Return by pass id all aliases of the pass, with their own aliases, for passes that have any.
 
-        Index: {workspace, alias_of, alias}, one query for each level of merges.
+        Index: {workspace, alias_of, alias}, one query for each pass that has an alias or is one.
         """
         survivors = {pass_id: pass_id for pass_id in pass_ids}
         found: dict[str, tuple[str, ...]] = {}
         while survivors:
-            where = self._in_workspace(alias_of=any_of(list(survivors)), alias={"$gte": 0})
-            docs = await self._collection.find(where, {"alias_of": 1}).to_list(None)
-            survivors = {doc["_id"]: survivors[doc["alias_of"]] for doc in docs}
+            # With a list of passes, the embedded servers read all passes of the workspace.
+            levels = await asyncio.gather(*map(self._find_aliases, survivors))
+            survivors = {doc["_id"]: survivors[doc["alias_of"]] for docs in levels for doc in docs}
             for alias, survivor in survivors.items():
                 found[survivor] = (*found.get(survivor, ()), alias)
         return found
+
+    async def _find_aliases(self, pass_id: str) -> list[Doc]:
+        where = self._in_workspace(alias_of=pass_id, alias={"$gte": 0})
+        return await self._collection.find(where, {"alias_of": 1}).to_list(None)
 
     async def reserve(self, cards: Sequence[Pass]) -> list[Pass]:
         """Reserve the external ids of new passes, and return the passes with the ids that the external ids belong to.

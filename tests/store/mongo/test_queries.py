@@ -1,10 +1,10 @@
-"""Groups of ids for lookups on a sharded MongoDB, whose router computes the shards of each workspace and id."""
+"""Filters as the stores need them: stages by an index, and groups of ids for the router of a sharded MongoDB."""
 
 from __future__ import annotations
 
 import pytest
 
-from app.store.mongo.queries import MAX_SHARD_KEYS, group_by_workspace
+from app.store.mongo.queries import MAX_SHARD_KEYS, Doc, group_by_workspace, match_by_index
 
 
 def test_ids_of_one_workspace_are_one_group_up_to_the_size() -> None:
@@ -21,3 +21,22 @@ def test_groups_hold_each_id_once_and_few_combinations(workspaces: int) -> None:
         assert {workspace_ids[each] for each in ids} == set(names)
         assert len(names) * len(ids) <= MAX_SHARD_KEYS
     assert len(groups) <= 10
+
+
+@pytest.mark.parametrize(
+    ("indexed", "stages"),
+    [
+        ({"workspace": "w", "pass": "p", "at": {"$gte": 1}}, [{"workspace": "w", "pass": "p", "at": {"$gte": 1}}]),
+        (
+            {"workspace": "w", "pass": {"$in": ["p"]}, "at": {"$gte": 1}},
+            [{"workspace": "w", "pass": {"$in": ["p"]}}, {"at": {"$gte": 1}}],
+        ),
+        (
+            {"workspace": "w", "pass": {"$in": ["p"]}, "period": {"$in": [1]}},
+            [{"workspace": "w", "pass": {"$in": ["p"]}}, {"period": {"$in": [1]}}],
+        ),
+        ({"workspace": "w", "pass": {"$in": ["p"]}}, [{"workspace": "w", "pass": {"$in": ["p"]}}]),
+    ],
+)
+def test_what_follows_a_list_of_values_is_a_stage_of_its_own(indexed: Doc, stages: list[Doc]) -> None:
+    assert match_by_index(indexed) == [{"$match": stage} for stage in stages]
