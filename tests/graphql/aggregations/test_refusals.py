@@ -86,6 +86,7 @@ async def test_arguments_of_fields_that_are_left_out_are_not_checked(api: Api) -
     assert "OUT_OF_RANGE" in response.text
 
 
+@pytest.mark.embedded_only("it sends all events in the first part")
 async def test_reading_ends_at_the_part_that_has_too_many_groups(
     api: Api, commands: CommandCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
