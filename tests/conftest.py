@@ -64,7 +64,7 @@ LONGEST = tuple(
     workers/jobs/test_exports workers/stages/test_guarded_events workers/jobs/test_removals
     workers/stages/test_checkouts contracts/test_docs cli/test_start_failures scenarios/test_sample workers/test_timers
     graphql/segments/test_previews commands/insights/test_customers api/test_health graphql/execution/test_spending
-    workers/stages/test_publish store/mongo/test_time_ranges store/workspace/test_events graphql/webhooks/test_endpoints
+    store/mongo/test_time_ranges store/workspace/test_events graphql/webhooks/test_endpoints
     commands/passes/test_passes store/workspace/test_finding commands/passes/test_pass_names
     commands/test_scheduled_edits store/workspace/test_aggregations telemetry/test_tracing
     """.split()
