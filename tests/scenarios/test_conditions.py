@@ -17,13 +17,13 @@ from app.domain.events.events import Event
 from app.domain.inbound.mappings import parse_mapping
 from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.state.aggregations import METADATA, Aggregation, Function
-from app.domain.state.grouping import aggregate_groups
 from app.domain.state.measures import Total
 from app.domain.state.windows import Window
 from app.domain.values.conditions import parse_metadata_condition
 from app.domain.values.decimals import ZERO, add_exactly
 from app.store.mongo.paging import PageRequest
 from tests.business import Business
+from tests.grouping import aggregate_groups
 
 METADATA_OF: Sequence[Mapping[str, Any]] = (
     {"v": "10"}, {"v": "010"}, {"v": ["10"]}, {"v": None}, {}, {"v": 10}, {"v": 10.0}, {"v": [10, "x"]}, {"v": True},

@@ -44,13 +44,6 @@ class Grouping:
         ]
 
 
-def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
-    """Return the groups of these events, in no particular order."""
-    grouping = Grouping(aggregation)
-    grouping.add(events)
-    return grouping.compute()
-
-
 def _compute(function: Function, numbers: Sequence[Decimal], passes: Sequence[str]) -> Decimal:
     """Return the value over the numbers of a group. `passes` has the pass of each event that counts."""
     if function is Function.COUNT_PASSES:

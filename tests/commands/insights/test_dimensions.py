@@ -21,10 +21,10 @@ from app.domain.jobs import JobKind, JobStatus
 from app.domain.rollups.sealing import AT_ONCE
 from app.domain.rollups.selections import Plan
 from app.domain.state.aggregations import AMOUNT, Aggregation, Function, Group, GroupBy
-from app.domain.state.grouping import aggregate_groups
 from app.domain.values.conditions import Condition, Operator
 from app.resources import Resources
 from tests.business import Business, open_business
+from tests.grouping import aggregate_groups
 from workers.stages import run_job, seal
 
 pytestmark = pytest.mark.not_on_java("it has no $dateTrunc")

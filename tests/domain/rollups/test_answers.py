@@ -21,8 +21,8 @@ from app.domain.state.aggregations import (
     Group,
     GroupBy,
 )
-from app.domain.state.grouping import aggregate_groups
 from app.domain.values.conditions import Condition, Operator
+from tests.grouping import aggregate_groups
 from tests.store.workspace.counted import random_event
 
 QUERIES = (

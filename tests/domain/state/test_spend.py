@@ -14,12 +14,12 @@ from app.domain.events.spend import GROSS_SIGNS, NET_SIGNS
 from app.domain.state.aggregates import fold_events
 from app.domain.state.aggregations import AMOUNT, Aggregation, Function
 from app.domain.state.from_rows import from_aggregates
-from app.domain.state.grouping import aggregate_groups
 from app.domain.state.measures import EventFilter, Measure, Total, build_measure
 from app.domain.state.spend import SpendPart, SpendRow, sum_spend
 from app.domain.state.statistics import build_statistics
 from app.domain.values.decimals import ZERO
 from tests.domain.state.test_statistics import event
+from tests.grouping import aggregate_groups
 
 KINDS = (
     "purchase", "refund", "payment", "charge", "credit", "checkout", "checkout_update", "checkout_reject",

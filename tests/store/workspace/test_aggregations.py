@@ -23,11 +23,11 @@ from app.domain.state.aggregations import (
     Group,
     GroupBy,
 )
-from app.domain.state.grouping import aggregate_groups
 from app.domain.state.ranking import GroupOrder, Ranking
 from app.domain.state.statistics import Period, period_of
 from app.domain.values.instants import EARLIEST, LATEST
 from tests.business import Business
+from tests.grouping import aggregate_groups
 
 NEEDS_DATE_TRUNC = pytest.mark.not_on_java("it has no $dateTrunc")
 TYPES = ("purchase", "refund", "visit", "credit")

@@ -20,7 +20,6 @@ from app.domain.files.columns import ColumnMapping
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
 from app.domain.state.aggregations import Aggregation, Function
-from app.domain.state.grouping import aggregate_groups
 from app.store.mongo.paging import PageRequest
 from app.store.stages.job_leases import STUCK_AFTER, JobLeases
 from app.store.workspace.events import EventQueries
@@ -28,6 +27,7 @@ from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
 from tests.business import Business, create_business, purchases
 from tests.crashes import Crash
+from tests.grouping import aggregate_groups
 from tests.patience import PATIENCE_SECONDS, running
 from workers.jobs import imports, lease
 from workers.main import GUARDED
