@@ -132,7 +132,7 @@ class Collection:
         """Return a cursor over the documents that match when it is read."""
         return Cursor(self._schedule, lambda: self._read(query))
 
-    def aggregate(self, stages: Sequence[Doc]) -> Cursor:
+    def aggregate(self, stages: Sequence[Doc], batchSize: int = 0) -> Cursor:
         """Return a cursor over what the stages make of the documents, as they are when it is read."""
         first, *others = stages if "$match" in stages[0] else ({"$match": {}}, *stages)
         return Cursor(self._schedule, lambda: run_stages(self._read(first["$match"]), others, select))

@@ -147,9 +147,10 @@ async def read_page(
         stages = [*matching, {"$sort": dict(sort)}, {"$limit": span.limit + 1}]
         if projection is not None:
             stages.append({"$project": projection})
-        docs = await collection.aggregate(stages).to_list(None)
+        docs = await collection.aggregate(stages, batchSize=span.limit + 2).to_list(None)
     else:
-        docs = await collection.find(indexed, projection).sort(sort).limit(span.limit + 1).to_list(None)
+        found = collection.find(indexed, projection, batch_size=span.limit + 2)
+        docs = await found.sort(sort).limit(span.limit + 1).to_list(None)
     has_more = len(docs) > span.limit
     docs = docs[: span.limit]
     if span.backward:

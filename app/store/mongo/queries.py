@@ -165,8 +165,11 @@ class StageQueries(ErrorTranslating):
     ) -> list[Doc]:
         """Return the documents that a filter finds. The read belongs to the order of the round, if there is one."""
 
+        # A batch has 101 documents otherwise, and the rest takes a second round trip.
+        size = batch_size or (limit + 1 if limit else 0)
+
         async def find(**options: Any) -> list[Doc]:
-            cursor = collection.find(where, fields, **({"batch_size": batch_size} if batch_size else {}), **options)
+            cursor = collection.find(where, fields, batch_size=size, **options)
             cursor = cursor.sort(list(sort)) if sort else cursor
             return await (cursor.limit(limit) if limit else cursor).to_list(None)
 

@@ -260,7 +260,7 @@ class RangeScan:
             where = {**self._where, **self._next_indexed()}
             by = (*self._by, self._first)
             stages = [*build_match_stages(where, by, "_id"), {"$sort": {"_id": direction}}, {"$limit": limit + 1}]
-            docs = await self._collection.aggregate(stages).to_list(None)
+            docs = await self._collection.aggregate(stages, batchSize=limit + 2).to_list(None)
             return docs[:limit], len(docs) > limit
         order = ((self._first, direction), ("_id", direction))
         after = (from_ms(self.position.at_ms), self.position.after_id) if self.position.after_id else None

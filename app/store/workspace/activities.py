@@ -114,7 +114,7 @@ class ActivityQueries(WorkspaceQueries):
         Index: {workspace, pos}.
         """
         where = self._in_workspace(pos={"$gt": pos, "$lte": pos + limit})
-        docs = await self._collection.find(where).sort("pos", 1).to_list(None)
+        docs = await self._collection.find(where, batch_size=limit + 1).sort("pos", 1).to_list(None)
         return [from_doc(doc) for doc in docs]
 
     async def after_of_passes(self, pass_ids: Sequence[str], pos: int, limit: int) -> Page[Activity]:

@@ -74,7 +74,8 @@ class ReactionQueries(WorkspaceQueries):
         position: int | None = after
         while position is not None:
             where = self._in_workspace(**{"pass": pass_id}, pos={"$gt": position})
-            docs = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            cursor = self._activities.find(where, batch_size=MAX_UNREAD + 1).sort("pos", 1).limit(MAX_UNREAD)
+            docs = await cursor.to_list(None)
             for doc in docs:
                 for each in reactions_of(activities.from_doc(doc)):
                     yield each
@@ -95,7 +96,8 @@ class ReactionQueries(WorkspaceQueries):
         positions = []
         for each in sorted(REACTED_TYPES):
             where = self._in_workspace(type=each, pos={"$gte": low})
-            found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            cursor = self._activities.find(where, batch_size=MAX_UNREAD + 1).sort("pos", 1).limit(MAX_UNREAD)
+            found = await cursor.to_list(None)
             unmade = [doc for doc in found if reactions_of(activities.from_doc(doc))]
             positions += [doc["pos"] for doc in unmade[:1] or found[MAX_UNREAD - 1 :]]
         return min(positions, default=None)
