@@ -17,7 +17,7 @@ from app.domain.rollups.periods import ALL_MONTHS, bounds_of, is_month, month_of
 from app.domain.values.instants import EARLIEST
 from app.store.workspace.active_counts import ActiveCount
 from app.store.workspace.customers import CustomerQueries
-from app.store.workspace.pass_periods import EventRoom, PassPeriodReads, PassState
+from app.store.workspace.pass_periods import EventRoom, PassState
 from app.store.workspace.workspace import Workspace
 
 MAX_LOOKS = 5
@@ -62,7 +62,7 @@ async def count_sealed(workspace: Workspace, found: Cover, asked: Span) -> Activ
     else:
         raise Unavailable("store", "passes were sealed while they were counted")
     months = {pass_id: _stale_months(state, stale.get(pass_id, ())) for pass_id, state in states.items()}
-    active_here = await _find_active(store, edges, states, months, room)
+    active_here = await _find_active(workspace.customers, edges, states, months)
     returning_here = await _find_returning(workspace.customers, edges, states, months, active_here)
     counted = [state for state in states.values() if state.active & {*found.periods}]
     firsts = [first_month(state.active) for state in states.values()]
@@ -117,11 +117,7 @@ class _Edges:
 
 
 async def _find_active(
-    store: PassPeriodReads,
-    edges: _Edges,
-    states: Mapping[str, PassState],
-    stale: Mapping[str, Collection[int]],
-    room: EventRoom,
+    customers: CustomerQueries, edges: _Edges, states: Mapping[str, PassState], stale: Mapping[str, Collection[int]]
 ) -> set[str]:
     """Return those of the passes that are active in the time."""
     found = {pass_id for pass_id in edges.extra if pass_id in states}
@@ -137,7 +133,8 @@ async def _find_active(
             undecided.setdefault(month, set()).add(pass_id)
     for month in sorted(undecided):
         if left := undecided[month] - found:
-            found |= _passes_of(await store.events([edges.inside(month)], room, left))
+            inside = edges.inside(month)
+            found |= await customers.active_among(left, inside.after, inside.before)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.domain.events.decided import with_decision
 from app.domain.events.events import CHECKOUT_DIFFERENCES, INTERNAL_TYPES, RULE_CHANNEL, TOMBSTONES, Event
+from app.domain.events.guards import OutcomeStatus
 from app.domain.events.tombstones import targets_of
 from app.domain.passes.passes import Pass
 from app.store.mongo.queries import Doc
@@ -70,6 +71,16 @@ DECIDED: Doc = {
     ]
 }
 """Condition of the events that do not wait, as `WAITS` says. Conditions cost the embedded servers less than expressions."""
+
+IS_ACTIVITY: Doc = {
+    "$and": [
+        {"$not": [{"$in": ["$type", sorted(INTERNAL_TYPES)]}]},
+        {"$ne": ["$outcome.status", OutcomeStatus.DECLINED.value]},
+        {"$not": [IS_MADE]},
+        {"$not": [WAITS]},
+    ]
+}
+"""Expression for whether an event is an activity of the customer: it meets `COUNTED`, `DECIDED` and `NOT_MADE`."""
 
 
 def may_count(doc: Mapping[str, Any]) -> bool:

@@ -9,9 +9,10 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
 from app.domain.values.instants import EARLIEST
-from app.store.mongo.paging import charge_examined
+from app.store.codecs.counting import IS_ACTIVITY
 from app.store.mongo.queries import Doc, in_chunks, match_by_index
 from app.store.mongo.time_ranges import count_examined
+from app.store.mongo.usage import charge_counted, current_usage
 
 from .aggregations import AggregationQueries
 from .events import OCCURRED, indexed_by
@@ -44,17 +45,23 @@ class CustomerQueries(AggregationQueries):
     async def active_among(self, pass_ids: Collection[str], after: datetime, before: datetime) -> set[str]:
         """Return those of the passes that have an event in [after, before) that counts and that no walk made.
 
-        Raises OperationTooLarge or Throttled if reading costs the running operation too much. Index: {workspace, pass,
-        occurred_at, _id}.
+        Raises OperationTooLarge if reading costs the running operation too much. Index: {workspace, pass, occurred_at, _id}.
         """
+        active = {"$max": {"$cond": [IS_ACTIVITY, 1, 0]}}
+        group: Doc = {"$group": {"_id": "$pass", "n": {"$sum": 1}, "active": active}}
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             indexed = self._in_workspace(**{"pass": {"$in": list(chunk)}, OCCURRED: {"$gte": after, "$lt": before}})
-            await charge_examined(self._collection, indexed)
-            return await self._distinct([*match_by_index(indexed), self._counted_stages(EventQuery(), _COUNT)[-1]])
+            usage = current_usage()
+            # One read counts the events and finds the active passes. It ends where the operation cannot pay for more.
+            bound: list[Doc] = [] if usage is None else [{"$limit": usage.affordable()}]
+            stages = [*match_by_index(indexed), *bound, group]
+            docs: list[Doc] = await self._collection.aggregate(stages, batchSize=len(chunk) + 1).to_list(None)
+            charge_counted(sum(doc["n"] for doc in docs), examined=True)
+            return docs
 
         found = await in_chunks(find_chunk, sorted(pass_ids), self._in_chunk)
-        return {doc["_id"] for doc in found}
+        return {doc["_id"] for doc in found if doc["active"]}
 
     async def active_before(self, pass_ids: Collection[str], before: datetime) -> set[str]:
         """Return those of the passes that have an event before an instant. Index: {workspace, pass, occurred_at, _id}."""
