@@ -156,11 +156,15 @@ def pytest_configure() -> None:
 # Without `tryfirst`, pytest would select by marker before the markers are set.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the quick tests and skip those that another store cannot run.
+    """Mark the quick tests and skip those that another store cannot run. The second store gets only tests that use a store.
 
     Sort all tests into the order in which the processes take them.
     """
     store = config.getoption("store")
+    if store == JAVA:
+        unconcerned = [item for item in items if "servers" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=unconcerned)
+        items[:] = [item for item in items if "servers" in getattr(item, "fixturenames", ())]
     for item in items:
         if item.nodeid.startswith(QUICK):
             item.add_marker("quick")
