@@ -83,6 +83,15 @@ async def test_earlier_events_of_active_customers_are_charged(business: Business
     assert usage.examined_points >= 20
 
 
+async def test_operation_that_cannot_pay_for_events_of_changed_months_ends_early(business: Business) -> None:
+    at = datetime(2025, 1, 2, tzinfo=UTC)
+    await business.record(*({"external_id": f"e{number}", "occurred_at": at} for number in range(200)))
+    await business.run_worker()
+    with operation(50) as usage, pytest.raises(OperationTooLarge):
+        await business.ctx.workspace.customers.active_before([(await business.read_pass()).id], LATEST)
+    assert 50 < usage.examined_points < 100
+
+
 async def test_parked_events_are_charged(business: Business) -> None:
     await business.record(*({"external_id": f"e{n}", "amount": 1} for n in range(20)))
     db = business.ctx.resources.db
