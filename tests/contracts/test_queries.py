@@ -628,6 +628,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     assert await store.passes.aliases([ids["one"]]) == {ids["one"]: (ids["two"],)}
     assert await store.passes.survivor_id(ids["two"]) == ids["one"]
     assert await business.worker.merge_queries.published_elsewhere({"event_none": ids["one"]}) == set()
+    assert not await business.worker.merge_queries.holds_moved(ids["one"], store.id)
     await store.passes.free_names_of_erased(["one"])
     erased_id = (await business.read_pass("erased")).id
     await erase_pass(ctx, pass_id=erased_id)

@@ -45,8 +45,8 @@ _guarded_erase = log_failures("erase", erase)
 async def erase_once(worker: Worker, pass_id: str) -> bool:
     """Run one round and return False: no other round follows at once.
 
-    If the round must wait for publish, react or merges, the sweep starts another one later. If it must wait for the caches
-    of other processes, a task starts another one when they have expired.
+    If the round must wait for publish, react, merges or the fold, the sweep starts another one later. If it must wait for
+    the caches of other processes, a task starts another one when they have expired.
     """
     election = worker.last_election()
     now_ms = to_ms(await worker.resources.clock.now())
@@ -56,6 +56,11 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     erased = card.erased or Erased(at_ms=now_ms, events=0, aggregates=0, segments=())
     if card.outbox:
         worker.resources.bus.wake("publish", card.workspace_id)
+        return False
+    if card.alias_of is not None and await worker.merge_queries.holds_moved(card.alias_of, card.workspace_id):
+        # The survivor is erased, and an event that the merge moved there still counts. Keep the mark of the merged pass:
+        # without it, a question would find an erased customer and call its answer exact.
+        worker.resources.wake_fold(card.workspace_id, [card.alias_of])
         return False
     aliases = await worker.merge_queries.aliases(card)
     for alias, moving in aliases:

@@ -13,6 +13,7 @@ from functools import partial
 
 from app.domain.errors import StoreRefused
 from app.domain.passes.merges import end_for_survivor, profile_for_survivor
+from app.domain.passes.passes import Pass
 from workers.worker import Worker
 
 from .fold import pending_for_pass
@@ -36,7 +37,7 @@ async def merge(worker: Worker, key: str) -> None:
 async def merge_once(worker: Worker, pass_id: str) -> bool:
     """Run one round and return False: no other round follows at once.
 
-    If the round must wait for the fold to clear events or for publish, the sweep starts the next one.
+    If the round must wait for the fold to clear or forward events, or for publish, the sweep starts the next one.
     """
     election = worker.last_election()
     alias = (await worker.fold_queries.passes([pass_id])).get(pass_id)
@@ -62,6 +63,13 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     # A new primary may still show events as pending that the pass counted, and they would be published again.
     while await worker.merge_queries.move(alias, partial(worker.require_same_primary, election)):
         worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
+    if (merged_id := await _find_unforwarded(worker, alias)) is not None:
+        # The mark of that survivor may be gone. Until the fold has forwarded the events, keep the mark of the alias:
+        # without one, a question would find a customer on two passes and call its answer exact.
+        worker.resources.wake_fold(alias.workspace_id, [merged_id])
+        return False
+    # A new primary may not have shown that a survivor is merged, or what is pending there.
+    worker.require_same_primary(election)
     # Only now do all members of a family lie on the survivor.
     if (end := end_for_survivor(alias, now)) is not None:
         await worker.merge_queries.record(alias, end)
@@ -70,3 +78,18 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
         worker.resources.bus.wake("erase", alias.id)
     worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
     return False
+
+
+async def _find_unforwarded(worker: Worker, alias: Pass) -> str | None:
+    """Return the first survivor that is merged itself and on which moved events wait for the fold; None without one."""
+    pass_id, workspace_ids = alias.alias_of, dict[str, str]()
+    while pass_id is not None:
+        workspace_ids[pass_id] = alias.workspace_id
+        survivor = (await worker.fold_queries.passes([pass_id], workspace_ids=workspace_ids)).get(pass_id)
+        if survivor is None or survivor.alias_of is None:
+            # A survivor that is merged from now on has a mark of its own until these events have moved on.
+            return None
+        if await worker.merge_queries.holds_moved(pass_id, alias.workspace_id):
+            return pass_id
+        pass_id = survivor.alias_of
+    return None

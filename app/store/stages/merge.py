@@ -72,6 +72,18 @@ class MergeQueries(StageQueries):
         """Record an event that a merged pass leaves on its survivor. Safe to repeat."""
         await insert_new(self._events, [to_doc(event, alias.workspace_id, b"", slot_of(event.pass_id))])
 
+    async def holds_moved(self, pass_id: str, workspace_id: str) -> bool:
+        """Return whether an event that was moved to a pass is pending there.
+
+        Index: {pend, workspace, pass, occurred_at, _id}.
+        """
+        stages: list[Doc] = [
+            {"$match": {"pend": slot_of(pass_id), "workspace": workspace_id, "pass": pass_id}},
+            {"$match": {"moved.n": {"$gte": 1}}},
+            {"$limit": 1},
+        ]
+        return bool(await self._aggregate(self._events, stages))
+
     async def finish(self, alias: Pass) -> bool:
         """Record that a merged pass has no more events to move. Safe to repeat. Index: _id.
 

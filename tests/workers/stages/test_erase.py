@@ -23,7 +23,10 @@ from app.store.stages.erase import EraseQueries
 from tests.business import Business
 from workers.stages.erase import erase, erase_once
 from workers.stages.fold import fold_once
+from workers.stages.merge import merge_once
+from workers.stages.publish import publish_once
 from workers.stages.run_job import _now_ms, jobs
+from workers.worker import Worker
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,13 @@ async def request_erasure(business: Business) -> str:
     await business.run_worker()
     erasure = await erase_pass(business.ctx, external_id="ann")
     return erasure.pass_id
+
+
+async def fold_all(worker: Worker) -> None:
+    """Fold until nothing is left."""
+    for key in SLOT_RANGES:
+        while await fold_once(worker, key):
+            pass
 
 
 async def is_done(business: Business, pass_id: str) -> bool:
@@ -71,6 +81,25 @@ async def test_fold_clears_a_removal_that_a_merge_has_moved_to_a_pass_that_is_go
     for key in SLOT_RANGES:
         await fold_once(business.worker, key)
     assert await events.count_documents({"pend": {"$gte": 0}}) == 0
+
+
+async def test_merged_pass_is_erased_after_its_events_on_a_pass_that_is_gone(business: Business) -> None:
+    """The merge was folded after the erasure of the survivor. An event that counted waits there for the fold."""
+    await business.record({"pass_external_id": "bob"})
+    ann, bob = await request_erasure(business), (await business.read_pass("bob")).id
+    removals, worker = business.ctx.workspace.removals, business.worker
+    decided = await removals.complete_merge()
+    await business.run_worker()
+    tombstone = Tombstone(bob, None, await business.clock.now(), into=ann)
+    assert await removals.decide_merge(tombstone, business.ctx.origin, decided)
+    await fold_all(worker)
+    await publish_once(worker, business.ctx.workspace.id)
+    await merge_once(worker, bob)
+    await erase_once(worker, bob)
+    assert await worker.erase_queries.waiting() == [bob]
+    await fold_all(worker)
+    await erase_once(worker, bob)
+    assert await worker.erase_queries.waiting() == []
 
 
 async def test_interrupted_erasure_empties_no_activity_again(

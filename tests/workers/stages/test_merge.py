@@ -369,6 +369,32 @@ async def test_slow_clear_does_not_clear_an_event_that_has_moved(business: Busin
     await check(business)
 
 
+async def test_merge_ends_after_its_events_have_left_a_pass_that_was_merged_itself(business: Business) -> None:
+    """Until then, a question about customers finds events of the same customer on two passes."""
+    await business.record(*({"amount": 1, "pass_external_id": name} for name in ("ann", "bob", "cyd")))
+    await business.run_worker()
+    bob, cyd = await merge(business, "bob", "cyd")
+    await fold_all(business)
+    await publish_once(business.worker, business.ctx.workspace.id)
+    await merge(business, "ann", "bob")
+    await fold_all(business)
+    await publish_once(business.worker, business.ctx.workspace.id)
+    await merge_once(business.worker, bob)
+    await fold_all(business)
+    queries = business.worker.merge_queries
+    assert await queries.waiting() == [cyd]
+    await merge_once(business.worker, cyd)
+    assert [event.pass_id for event in await read_events(business, bob)] == [bob]
+    assert await queries.waiting() == [cyd]
+    assert (await business.ctx.workspace.removals.pending()).number == 1
+    await fold_all(business)
+    await merge_once(business.worker, cyd)
+    assert await queries.waiting() == []
+    await business.run_worker()
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == Decimal(3)
+    await check(business)
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_every_event_counts_once_although_workers_crash_during_merges(business: Business, seed: int) -> None:
     random = Random(seed)
