@@ -21,15 +21,14 @@ from .world import run
 @click.option("--guarded", is_flag=True, help="Deductions of points are guarded, and corrections may be declined.")
 @click.option("--lagging", is_flag=True, help="Half of the stages begin with reads that are older than their writes.")
 @click.option("--sealing", is_flag=True, help="Workers seal rollups, and a reader checks rows of counted events.")
-def main(
-    runs: int, seed: int, late: bool, merging: bool, rules: bool, guarded: bool, lagging: bool, sealing: bool
-) -> None:
+@click.option("--customers", is_flag=True, help="A reader checks the customers of exact answers.")
+def main(runs: int, seed: int, lagging: bool, **options: bool) -> None:
     """Run the model over many interleavings. Exit status 1 if the protocol was broken; the seeds are printed."""
     broken = crashes = transitions = 0
     odds = Odds(lagging_reads=0.5) if lagging else None
     for number in range(seed, seed + runs):
         try:
-            stats = run(number, odds, late=late, merging=merging, rules=rules, guarded=guarded, sealing=sealing)
+            stats = run(number, odds, **options)
         except AssertionError as error:
             broken += 1
             click.echo(f"seed {number}: {error}")

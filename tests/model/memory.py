@@ -128,9 +128,11 @@ class Collection:
         self._unique_keys: set[tuple[Any, ...]] = set()
         self._run_before_failure: int | None = None
 
-    def find(self, query: Doc, projection: Doc | None = None, batch_size: int = 0) -> Cursor:
+    def find(
+        self, query: Doc, projection: Doc | None = None, *, limit: int | None = None, batch_size: int = 0
+    ) -> Cursor:
         """Return a cursor over the documents that match when it is read."""
-        return Cursor(self._schedule, lambda: self._read(query))
+        return Cursor(self._schedule, lambda: self._read(query)).limit(limit)
 
     def aggregate(self, stages: Sequence[Doc], batchSize: int = 0) -> Cursor:
         """Return a cursor over what the stages make of the documents, as they are when it is read."""
@@ -313,8 +315,8 @@ class Cursor:
         self._order = [(order, direction)] if isinstance(order, str) else order
         return self
 
-    def limit(self, count: int) -> Cursor:
-        """Set the largest number of documents to return."""
+    def limit(self, count: int | None) -> Cursor:
+        """Set the largest number of documents to return. None is no limit."""
         self._limit = count
         return self
 

@@ -31,7 +31,7 @@ class Stage(World):
     """A world in which only the steps of a scene happen."""
 
     def __init__(self, *, guarded: bool = False, rules: bool = False, months: bool = False) -> None:
-        super().__init__(1, Odds(), guarded=guarded, rules=rules, sealing=True, months=months)
+        super().__init__(1, Odds(), guarded=guarded, rules=rules, sealing=True, months=months, customers=True)
         self.db.history.is_kept = True
         self.script.steps.clear()
         self.batches = 0

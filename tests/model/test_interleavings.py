@@ -10,6 +10,8 @@ import pytest
 from app.domain.errors import Unavailable
 
 from .counts import COUNT_MUTANTS
+from .customer_mutants import CUSTOMER_MUTANTS
+from .customer_scenes import CUSTOMER_SCENES
 from .guarded_mutants import GUARDED_MUTANTS
 from .histories import HISTORY_MUTANTS
 from .months import MONTH_MUTANTS
@@ -100,13 +102,29 @@ def test_removed_rule_breaks_the_sealed_months_of_a_scene_or_a_random_run(mutant
         assert is_caught or is_noticed(mutant, 60), "the rule has no effect"
 
 
+def test_exact_answers_have_each_customer_once_and_whole_whatever_crashes_and_races() -> None:
+    """Single customers are read in two parts while passes are merged and erased."""
+    stats = [run(seed, merging=True, customers=True) for seed in range(SEEDS)]
+    assert sum(each.crashes for each in stats) > 5 * SEEDS
+    # Answers that are not exact are not checked.
+    assert sum(each.exact_answers for each in stats) > 3 * SEEDS
+
+
+@pytest.mark.parametrize("mutant", CUSTOMER_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_breaks_an_exact_answer_about_customers_in_a_scene(mutant: Mutant) -> None:
+    with mutant.applied():
+        assert not all(passes(scene) for scene in CUSTOMER_SCENES), "the rule has no effect, or no scene needs it"
+
+
 @pytest.mark.parametrize("mutant", HISTORY_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_removed_rule_breaks_the_history_of_segments_in_a_random_run(mutant: Mutant) -> None:
     with mutant.applied():
         assert is_noticed(mutant, 60), "the rule has no effect"
 
 
-@pytest.mark.parametrize("scene", [*SCENES, *GUARDED_SCENES, *RULE_SCENES], ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize(
+    "scene", [*SCENES, *GUARDED_SCENES, *RULE_SCENES, *CUSTOMER_SCENES], ids=lambda scene: scene.__name__
+)
 def test_rare_interleaving_breaks_no_rule(scene: Scene) -> None:
     play(scene)
 

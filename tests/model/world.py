@@ -36,6 +36,7 @@ from workers.stages import backfill, due, erase, fold, merge, publish, seal, sea
 from workers.worker import Worker
 
 from .counts import CountReader, check_counts
+from .customers import CustomerReader
 from .invariants import Invariants
 from .memory import MemoryDatabase
 from .months import check_months
@@ -140,6 +141,7 @@ class RunStats:
     crashes: int
     transitions: int
     events: int
+    exact_answers: int = 0
 
 
 class World:
@@ -158,6 +160,7 @@ class World:
         guarded: bool = False,
         sealing: bool = False,
         months: bool = False,
+        customers: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
@@ -170,8 +173,9 @@ class World:
         self.seals_months = months
         self.row_reader = RowReader(self.db, self.script, Random(seed + 2))
         self.count_reader = CountReader(self.db, Random(seed + 3))
+        self.customer_reader = CustomerReader(self.db, Random(seed + 4))
         self.read: list[Activity] = []
-        self.is_open, self.is_sealing = True, sealing
+        self.is_open, self.is_sealing, self.has_customer_reader = True, sealing, customers
 
     async def run(self) -> RunStats:
         """Run all processes, then one worker without faults, and check the store. Raises AssertionError."""
@@ -185,13 +189,20 @@ class World:
             self.schedule.start_process("reader of rows", self.read_rows)
         if self.seals_months:
             self.schedule.start_process("reader of numbers", self.read_counts)
+        if self.has_customer_reader:
+            self.schedule.start_process("reader of customers", self.read_customers)
         await self.schedule.run(MAX_TURNS)
         self.schedule.stop_faults()
         self.schedule.start_process("last worker", self.finish)
         await self.schedule.run(MAX_TURNS)
         transitions = await self.check()
-        events = len(self.db["events"].docs)
-        return RunStats(self.schedule.turns, self.schedule.crashes, transitions=transitions, events=events)
+        return RunStats(
+            self.schedule.turns,
+            self.schedule.crashes,
+            transitions=transitions,
+            events=len(self.db["events"].docs),
+            exact_answers=self.customer_reader.exact_answers,
+        )
 
     async def create_workspace(self) -> None:
         """Create the workspace."""
@@ -289,6 +300,10 @@ class World:
             pass
         if self.is_sealing:
             await self.row_reader.read(ctx)
+        if self.has_customer_reader:
+            before = self.customer_reader.exact_answers
+            await self.customer_reader.read(ctx)
+            assert self.customer_reader.exact_answers > before, "an answer is not exact although all work is done"
 
     async def is_finished(self) -> bool:
         """Return whether no stage has anything left to do."""
@@ -299,6 +314,7 @@ class World:
         cards = self.db["passes"].docs.values()
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())
+            or any("open" in doc for doc in self.db["merges"].docs.values())
             or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
             or (self.is_sealing and any("dirty" in doc for doc in self.db["rollup_heads"].docs.values()))
             or (self.seals_months and any("dirty_months" in doc or "recount" in doc for doc in cards))
@@ -317,6 +333,12 @@ class World:
         ctx = self.new_context()
         while self.is_open:
             await self.count_reader.read(ctx)
+
+    async def read_customers(self) -> None:
+        """Read and check single customers while the business is open."""
+        ctx = self.new_context()
+        while self.is_open:
+            await self.customer_reader.read(ctx)
 
     async def follow_log(self) -> None:
         """Run a reader that follows the log while the business is open."""
