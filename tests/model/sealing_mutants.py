@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.commands.insights import sealed
+from app.store.stages.hours import HourReader
 from app.store.stages.rollups import SealQueries
 from app.store.workspace import rollup_heads
 from app.store.workspace.removals import RemovalQueries
@@ -105,10 +106,10 @@ SEALING_MUTANTS = (
     ),
     Mutant(
         name="hour with a pending event is sealed",
-        owner=SealQueries,
-        function="read_hour",
-        old="elif slot >= 0:",
-        new="elif slot >= 64:",
+        owner=HourReader,
+        function="_leave_if",
+        old="if is_pending:",
+        new="if False:",
     ),
     Mutant(
         name="content is valid although the mark has changed",

@@ -165,6 +165,14 @@ async def hour_is_sealed_before_an_event_is_cleared(stage: Stage) -> None:
     await fold.fold(slow, ALL_SLOTS)
 
 
+async def large_hour_is_sealed_before_its_events_are_cleared(stage: Stage) -> None:
+    """The store adds up the events of the hour. They are pending, so the seal leaves the hour."""
+    await stage.buy("ann", "bob", "cyd")
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "clear", before=[lambda: seal_marked(stage)])
+    await fold.fold(slow, ALL_SLOTS)
+
+
 async def event_counts_in_an_hour_of_a_sealed_day(stage: Stage) -> None:
     """The hour is marked, its day is not. A reader uses neither."""
     await stage.buy()
@@ -256,6 +264,7 @@ async def last_month_loses_its_events(stage: Stage) -> None:
 
 SEALING_SCENES: Sequence[Scene] = (
     hour_is_sealed_before_an_event_is_cleared,
+    large_hour_is_sealed_before_its_events_are_cleared,
     event_counts_in_an_hour_of_a_sealed_day,
     event_moves_after_its_hour_was_sealed,
     event_is_cleared_while_rows_are_read,

@@ -14,22 +14,18 @@ from types import MappingProxyType
 from pymongo import UpdateOne
 
 from app.domain.ids import event_type_id
-from app.domain.rollups.building import Content, ContentBuilder
-from app.domain.rollups.dimensions import Dimension, Incomplete, ValueRows
+from app.domain.rollups.building import Content
+from app.domain.rollups.dimensions import Dimension, Incomplete
 from app.domain.rollups.levels import Level
 from app.domain.rollups.marks import HeadKey
 from app.domain.rollups.plans import Head
 from app.domain.rollups.sealing import DirtyPeriod
 from app.domain.values.instants import DAY_MS, EARLIEST, HOUR_MS, from_ms, to_ms
 from app.domain.values.paths import Steps
-from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import (
-    ROW_FIELDS,
     content_ids,
     head_id,
     head_id_of_content,
-    metadata_fields,
-    row_from_doc,
     token_of_content,
 )
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
@@ -37,10 +33,9 @@ from app.store.workspace.event_types import EventTypeQueries, attributes_from_do
 from app.store.workspace.rollup_contents import head_from_doc
 from app.store.workspace.rollup_heads import IS_DIRTY, mark_heads
 
+from .hours import HourReader, PendingFound
 from .pending import id_after
 
-SCAN_BATCH_SIZE = 1_000
-"""Events that one read of a scan returns. Between two reads, the worker's other stages run."""
 MAX_ATTEMPTS = 5
 """Attempts to record that a dimension overflows. Each one fails only if another change takes its revision."""
 KEPT_MS = DAY_MS
@@ -170,33 +165,15 @@ class SealQueries(StageQueries):
     ) -> tuple[Content, Incomplete] | None:
         """Return the content of an hour from its events, and what it cannot claim; None if one of them is pending.
 
-        It has rows by source, and those of dimensions. Parked events count as absent. Events are read in batches, with
+        It has rows by source, and those of dimensions. Parked events count as absent. Events are read in parts, with
         `give_way` between them, so the memory that it takes does not depend on how many there are.
-        Index: {workspace, occurred_at, _id}.
+        Indexes: {workspace, occurred_at, _id}, {workspace, type, occurred_at, _id}.
         """
-        by_value = ValueRows(dimensions)
-        fields = {**ROW_FIELDS, **metadata_fields(dimensions.values())}
-        builder = ContentBuilder(Level.HOUR)
-        end_ms = Level.HOUR.end_ms(start_ms)
-        where = {"workspace": workspace_id, "occurred_at": {"$gte": from_ms(start_ms), "$lt": from_ms(end_ms)}}
-        cursor = self._events.find(where, fields, batch_size=SCAN_BATCH_SIZE)
+        reader = HourReader(self._events, workspace_id, give_way=give_way, dimensions=dimensions)
         try:
-            while docs := await cursor.to_list(SCAN_BATCH_SIZE):
-                for doc in docs:
-                    if not may_count(doc):
-                        continue
-                    slot = doc.get("pend")
-                    if slot is None:
-                        row = row_from_doc(doc)
-                        builder.add(row)
-                        for each in by_value.rows(row, doc.get("metadata")):
-                            builder.add(each)
-                    elif slot >= 0:
-                        return None
-                await give_way()
-        finally:
-            await cursor.close()
-        return builder.content, by_value.incomplete
+            return await reader.read(start_ms)
+        except PendingFound:
+            return None
 
     async def contents(self, heads: Mapping[HeadKey, Head]) -> dict[HeadKey, list[Doc]]:
         """Return the documents of the valid contents of heads. Index: _id.

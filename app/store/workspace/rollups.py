@@ -10,50 +10,28 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import CHECKOUT_CORRECTIONS, MERGE_FINISHED, Category
+from app.domain.events.events import CHECKOUT_CORRECTIONS, MERGE_FINISHED
 from app.domain.rollups.dimensions import Dimension, rows_by_values
 from app.domain.rollups.plans import SpanMs, has_quarters
-from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, RowKey, Totals, add_rows
+from app.domain.rollups.rows import QUARTER_HOUR_MS, CountedRow, add_rows
 from app.domain.rollups.selections import CALENDAR, Cells, Selection
 from app.domain.state.statistics import Period
-from app.domain.values.decimals import ZERO
 from app.domain.values.instants import HOUR_MS, from_ms, to_ms
 from app.domain.values.paths import split_path
 from app.domain.values.zones import UTC, days_of
-from app.store.codecs.counting import COUNTED, IS_MADE, WAITS
+from app.store.codecs.counting import WAITS
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
 from app.store.mongo.paging import build_match_stages
 from app.store.mongo.queries import Database, Doc, in_chunks
 from app.store.mongo.time_ranges import count_examined
 from app.store.mongo.usage import charge_counted
 
-from .aggregations import exact_number
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .local_periods import cell_start, local_period_start
+from .row_groups import COUNTED_STAGE, ROW_KEY, ROW_TOTALS, row_from_group
 from .waiting import Waiting, find_parked
 
-_KEY: Doc = {
-    "type": "$type",
-    "source": "$source",
-    "category": "$category",
-    "currency": {"$ifNull": ["$currency", None]},
-    "made": IS_MADE,
-}
-_GROUP: Doc = {
-    "count": {"$sum": 1},
-    "sum": {"$sum": "$amount"},
-    "min": {"$min": "$amount"},
-    "max": {"$max": "$amount"},
-    "points_count": {"$sum": {"$cond": [{"$eq": [{"$ifNull": ["$points", None]}, None]}, 0, 1]}},
-    "points_sum": {"$sum": "$points"},
-    "points_min": {"$min": "$points"},
-    "points_max": {"$max": "$points"},
-    "oldest": {"$min": "$recorded_at"},
-}
-"""Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
-_COUNTED: Doc = {"$match": {"$and": COUNTED}}
-"""Stage for the events that count in rows."""
 _QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
 _CAUSES = sorted({*CHECKOUT_CORRECTIONS, MERGE_FINISHED})
 """Types of events for which walks may make differences of checkouts."""
@@ -227,7 +205,7 @@ class RollupQueries(EventQueries):
         The store cannot group by values of the metadata, so it returns the events. Raises TooManyEvents.
         """
         fields = {**ROW_FIELDS, **metadata_fields([split_path(dimension.path)]), "recorded_at": 1, "waits": WAITS}
-        stages = [*matching, _COUNTED, {"$limit": MAX_VALUES_READ + 1}, {"$project": fields}]
+        stages = [*matching, COUNTED_STAGE, {"$limit": MAX_VALUES_READ + 1}, {"$project": fields}]
         docs = await self._collection.aggregate(stages).to_list(None)
         if len(docs) > MAX_VALUES_READ:
             raise TooManyEvents
@@ -242,11 +220,11 @@ class RollupQueries(EventQueries):
         return EventRows(found, Waiting(len(waiting), min(waiting, default=None)))
 
     async def _group(self, matching: Sequence[Doc], cell: Any) -> list[Doc]:
-        key = {**_KEY, "waits": WAITS, **({} if cell is None else {"at": cell})}
+        key = {**ROW_KEY, "waits": WAITS, **({} if cell is None else {"at": cell})}
         stages = [
             *matching,
-            _COUNTED,
-            {"$group": {"_id": key, **_GROUP}},
+            COUNTED_STAGE,
+            {"$group": {"_id": key, **ROW_TOTALS}},
         ]
         return await self._collection.aggregate(stages).to_list(None)
 
@@ -287,27 +265,10 @@ def _waiting_of(docs: Iterable[Doc]) -> Waiting:
 
 
 def _row_from_doc(doc: Doc, selection: Selection, zone: ZoneInfo) -> CountedRow:
-    key = doc["_id"]
     start_ms = selection.from_ms
     if selection.cells in CALENDAR:
         # Of a period in local time, the store computes the first day, as a midnight of UTC.
-        start_ms = max(start_ms, days_of(zone).start_ms(key["at"].date()))
+        start_ms = max(start_ms, days_of(zone).start_ms(doc["_id"]["at"].date()))
     elif selection.cells is not Cells.TOTAL:
-        start_ms = max(start_ms, to_ms(key["at"]))
-    extremes = {
-        name: None if doc[name] is None else exact_number(doc[name])
-        for name in ("min", "max", "points_min", "points_max")
-    }
-    points_count = int(doc["points_count"])
-    return CountedRow(
-        start_ms,
-        key["type"],
-        RowKey(key["source"], Category.of_stored(key["category"]), key["currency"], made=bool(key["made"])),
-        totals=Totals(
-            count=int(doc["count"]),
-            sum=exact_number(doc["sum"]),
-            points_count=points_count,
-            points_sum=exact_number(doc["points_sum"]) if points_count else ZERO,
-            **extremes,
-        ),
-    )
+        start_ms = max(start_ms, to_ms(doc["_id"]["at"]))
+    return row_from_group(doc, start_ms)
