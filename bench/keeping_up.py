@@ -147,11 +147,11 @@ async def _run(minutes: float, share: float, backlog: int, *, late_share: int, a
 
 
 async def _record(stock: Stock, occurred_ms: int, count: int) -> None:
-    """Record events that have occurred at an instant."""
+    """Record events that have occurred one after the other, up to an instant."""
     for start in range(0, count, BATCH_SIZE):
         items = generate_items(stock, min(BATCH_SIZE, count - start), PASSES)
-        for item in items:
-            item["occurredAt"] = from_ms(occurred_ms).isoformat()
+        for number, item in enumerate(items):
+            item["occurredAt"] = from_ms(occurred_ms - number).isoformat()
         await record_events(stock.ctx, to_inputs(items))
 
 
