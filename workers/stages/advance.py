@@ -64,18 +64,22 @@ async def read_clock(worker: Worker) -> RoundClock:
 
 
 async def advance_passes(
-    worker: Worker, at: RoundClock, works: Sequence[PassWork], definitions: Mapping[str, Definitions]
+    worker: Worker,
+    at: RoundClock,
+    works: Sequence[PassWork],
+    definitions: Mapping[str, Definitions],
+    slices: TimeSlices | None = None,
 ) -> dict[str, Saved]:
     """Walk each pass, save it, and return by pass id what was saved.
 
-    A pass that another worker saved first is left out, and so are passes whose workspace has taken its slice of time. So is
-    one whose outbox is full: publish is woken for it. A pass whose
-    walk raises an exception is counted as failed; its fifth failure parks it.
+    A pass that another worker saved first is left out, and so are passes whose workspace has taken its slice of time, which
+    `slices` then has. So is one whose outbox is full: publish is woken for it. A pass whose walk raises an exception is
+    counted as failed; its fifth failure parks it.
     """
     full = {work.card.workspace_id for work in works if not _has_room(work)}
     worker.resources.bus.wake("publish", *full)
     room = [work for work in works if _has_room(work)]
-    walks = _Walks(worker, at, definitions)
+    walks = _Walks(worker, at, definitions, slices=slices or TimeSlices())
     await walks.run(await read_for_walks(worker, at.elapsed_ms, room, definitions))
     saved: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
@@ -96,10 +100,12 @@ async def advance_passes(
 class _Walks:
     """The walks of one round. `done` has the pass as read and the result of each walk that lacked nothing."""
 
-    def __init__(self, worker: Worker, at: RoundClock, definitions: Mapping[str, Definitions]) -> None:
+    def __init__(
+        self, worker: Worker, at: RoundClock, definitions: Mapping[str, Definitions], *, slices: TimeSlices
+    ) -> None:
         self.done: list[tuple[Pass, Advanced]] = []
         self._worker, self._at, self._definitions = worker, at, definitions
-        self._slices = TimeSlices()
+        self._slices = slices
 
     async def run(self, reads: Sequence[ReadWork]) -> None:
         """Walk each pass, again after reading what its walk lacked.

@@ -7,7 +7,7 @@ only clears them. `docs/explanation/exactly-once.md` gives the steps and the pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
@@ -26,6 +26,7 @@ from .clearing import clear
 from .originals import add_originals
 from .reads import PassWork
 from .rounds import Backlog, FoldRound
+from .shares import TimeSlices
 from .strays import add_events_of_erased
 from .turns import EVENTS_PER_TURN, read_turns
 
@@ -80,12 +81,15 @@ async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | Non
     backlog = await add_originals(worker, backlog, chosen, still_pending)
     fold_round = classify(backlog, chosen, still_pending, definitions)
     still_pending |= await add_events_of_erased(worker, fold_round, backlog, passes=passes)
-    saved = await advance_passes(worker, at, fold_round.works, definitions)
+    slices = TimeSlices()
+    saved = await advance_passes(worker, at, fold_round.works, definitions, slices)
     await clear(worker, fold_round, saved, at, still_pending)
     if chosen:
         metrics.FOLDS.inc()
         metrics.EVENTS_FOLDED.inc(sum(len(each.advanced.folded_ids) for each in saved.values()))
-    more = move_cursor(worker, key, backlog, chosen, is_cut=backlog.is_full or len(chosen) < len(passes))
+    delayed = {each.card.id for each in fold_round.works if slices.is_over(each.card.workspace_id)} - saved.keys()
+    is_cut = backlog.is_full or len(chosen) < len(passes)
+    more = move_cursor(worker, key, backlog, chosen, delayed=delayed, is_cut=is_cut)
     return more or bool(fold_round.marks or fold_round.emptied or fold_round.strays or saved)
 
 
@@ -254,14 +258,39 @@ def foldable_events(card: Pass, events: Sequence[Event], still_pending: Mapping[
     return [event for event in events if event.id in still_pending and event.id not in removed]
 
 
-def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:
+def move_cursor(
+    worker: Worker,
+    key: str,
+    backlog: Backlog,
+    passes: Mapping[str, Pass],
+    *,
+    delayed: Collection[str] = (),
+    is_cut: bool,
+) -> bool:
     """Set where the next round of the range begins and return whether events before or behind it are left to read.
 
-    The cursor wraps round, so that one pass with many events does not delay the others.
+    The cursor wraps round, so that one pass with many events does not delay the others. If passes were `delayed`, because
+    their workspace had taken its slice of time, the next round begins with the first of them. Otherwise new events of the
+    passes before them would delay them in each round.
     """
     worker.cursors.pop(key, None)
     in_order = [pass_id for pass_id in passes if pass_id not in backlog.turns]
-    if is_cut and in_order:
-        last = passes[in_order[-1]]
+    reached = find_reached(in_order, delayed)
+    if reached and (is_cut or len(reached) < len(in_order)):
+        last = passes[reached[-1]]
         worker.cursors[key] = BacklogPosition(slot_of(last.id), last.workspace_id, last.id)
     return backlog.start is not None
+
+
+def find_reached(in_order: Sequence[str], delayed: Collection[str]) -> Sequence[str]:
+    """Return the passes before the first delayed one behind another that is not; all if there is none.
+
+    So the next round begins behind at least one pass that was not delayed, and the rounds get on.
+    """
+    is_moving = False
+    for number, pass_id in enumerate(in_order):
+        if pass_id not in delayed:
+            is_moving = True
+        elif is_moving:
+            return in_order[:number]
+    return in_order

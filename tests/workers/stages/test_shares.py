@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge
 from app.commands.passes.passes import update_pass
 from app.commands.segments import create_segment, update_segment
 from app.domain.errors import Code, Refused
-from app.flow import SLOT_RANGES
+from app.flow import SLOT_RANGES, bounds_of
 from tests.business import Business, create_business, purchases
 from tests.processor_time import spending_at_most
 from workers.stages import shares
@@ -99,6 +99,29 @@ async def test_expensive_segments_take_a_slice_of_a_round_and_delay_no_other_wor
     assert await count_pending(business) == 40 - len(SLOT_RANGES)
     await business.run_worker()
     assert await count_pending(business) == 0
+
+
+async def test_passes_beyond_the_slice_of_their_workspace_begin_the_next_round(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New events of the passes that were walked first do not delay the others in each round."""
+    monkeypatch.setattr(shares, "SLICE_SECONDS", 1e-9)
+    names = [f"p{number}" for number in range(40)]
+    await business.record(*({"pass_external_id": name} for name in names))
+    key = SLOT_RANGES[0]
+    for _ in names:
+        await fold_once(business.worker, key)
+        counted = [name for name in names if (await business.read_pass(name)).event_count]
+        await business.record(*({"pass_external_id": name} for name in counted))
+    assert not await has_first_events(business, key)
+
+
+async def has_first_events(business: Business, key: str) -> bool:
+    """Return whether an event of a range is pending in a pass that has counted none."""
+    low, high = bounds_of(key)
+    pending = await business.worker.fold_queries.pending(low, high, None, 1_000)
+    cards = await business.worker.fold_queries.passes({item.event.pass_id for item in pending})
+    return any(not card.event_count for card in cards.values())
 
 
 async def test_events_of_a_workspace_with_the_most_comparisons_cost_little_time(business: Business) -> None:
