@@ -19,7 +19,7 @@ ROW_KEY: Doc = {
     "currency": {"$ifNull": ["$currency", None]},
     "made": IS_MADE,
 }
-"""Key of a row by source. A caller adds the cell, and what else tells its groups apart."""
+"""Key of a row by source. A caller adds the cell, and by what else it groups."""
 ROW_TOTALS: Doc = {
     "count": {"$sum": 1},
     "sum": {"$sum": "$amount"},
