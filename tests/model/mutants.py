@@ -80,6 +80,7 @@ _AFTER_CHECK = """\
     backlog = await add_originals(worker, backlog, chosen, still_pending)
     fold_round = classify(backlog, chosen, still_pending, definitions)
     still_pending |= await add_events_of_erased(worker, fold_round, backlog, passes=passes)
+    slices = TimeSlices()
     saved = await advance_passes(worker, at, fold_round.works, definitions, slices)
     await clear(worker, fold_round, saved, at, still_pending)
 """
