@@ -82,10 +82,10 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
 
 async def _find_unforwarded(worker: Worker, alias: Pass) -> str | None:
     """Return the first survivor that is merged itself and on which moved events wait for the fold; None without one."""
-    pass_id, workspace_ids = alias.alias_of, dict[str, str]()
+    pass_id = alias.alias_of
     while pass_id is not None:
-        workspace_ids[pass_id] = alias.workspace_id
-        survivor = (await worker.fold_queries.passes([pass_id], workspace_ids=workspace_ids)).get(pass_id)
+        found = await worker.fold_queries.passes([pass_id], workspace_ids={pass_id: alias.workspace_id})
+        survivor = found.get(pass_id)
         if survivor is None or survivor.alias_of is None:
             # A survivor that is merged from now on has a mark of its own until these events have moved on.
             return None

@@ -16,18 +16,19 @@ from app.domain.rollups.plans import SpanMs
 from app.domain.rollups.rows import QUARTER_HOUR_MS
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import Steps
-from app.store.codecs.counting import WAITS, may_count
+from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
 from app.store.mongo.paging import count_results
 from app.store.mongo.queries import Collection, Doc
 from app.store.workspace.local_periods import cell_start
-from app.store.workspace.row_groups import COUNTED_STAGE, ROW_KEY, ROW_TOTALS, row_from_group
+from app.store.workspace.row_groups import COUNTED_STAGE, row_from_group, row_stages
 
 SCAN_BATCH_SIZE = 1_000
 """Events that one read returns. Between two reads, the worker's other stages run."""
 PART_SIZE = 10_000
 """Events that the store adds up at once, unless more have one instant."""
 _IS_PENDING: Doc = {"$not": [{"$lt": [{"$ifNull": ["$pend", -1]}, 0]}]}
+_ROW_STAGES = row_stages(cell_start(QUARTER_HOUR_MS), pending=_IS_PENDING)
 
 
 class PendingFound(Exception):
@@ -100,9 +101,7 @@ class HourReader:
             if count > PART_SIZE:
                 await self._scan(self._where((low_ms, high_ms)), values=False)
             elif count:
-                key = {**ROW_KEY, "at": cell_start(QUARTER_HOUR_MS), "waits": WAITS, "pending": _IS_PENDING}
-                stages = [matching, COUNTED_STAGE, {"$group": {"_id": key, **ROW_TOTALS}}]
-                for doc in await self._events.aggregate(stages).to_list(None):
+                for doc in await self._events.aggregate([matching, *_ROW_STAGES]).to_list(None):
                     self._add_group(doc)
             await self._give_way()
 

@@ -29,7 +29,7 @@ from app.store.mongo.usage import charge_counted
 from .counted_events import PASSES_PER_READ
 from .events import OCCURRED, EventQueries, indexed_by
 from .local_periods import cell_start, local_period_start
-from .row_groups import COUNTED_STAGE, ROW_KEY, ROW_TOTALS, row_from_group
+from .row_groups import COUNTED_STAGE, row_from_group, row_stages
 from .waiting import Waiting, find_parked
 
 _QUARTER_HOUR = cell_start(QUARTER_HOUR_MS)
@@ -220,13 +220,7 @@ class RollupQueries(EventQueries):
         return EventRows(found, Waiting(len(waiting), min(waiting, default=None)))
 
     async def _group(self, matching: Sequence[Doc], cell: Any) -> list[Doc]:
-        key = {**ROW_KEY, "waits": WAITS, **({} if cell is None else {"at": cell})}
-        stages = [
-            *matching,
-            COUNTED_STAGE,
-            {"$group": {"_id": key, **ROW_TOTALS}},
-        ]
-        return await self._collection.aggregate(stages).to_list(None)
+        return await self._collection.aggregate([*matching, *row_stages(cell)]).to_list(None)
 
 
 def _query_in(selection: Selection, span: SpanMs) -> EventQuery:

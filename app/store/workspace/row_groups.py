@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.domain.events.events import Category
 from app.domain.rollups.rows import CountedRow, RowKey, Totals
 from app.domain.values.decimals import ZERO
-from app.store.codecs.counting import COUNTED, IS_MADE
+from app.store.codecs.counting import COUNTED, IS_MADE, WAITS
 from app.store.mongo.queries import Doc
 
 from .aggregations import exact_number
@@ -32,6 +34,16 @@ ROW_TOTALS: Doc = {
     "oldest": {"$min": "$recorded_at"},
 }
 """Totals of a row, as `Totals` names them, and the instant at which the first of its events was recorded."""
+
+
+def row_stages(cell: Any, **key: Doc) -> list[Doc]:
+    """Return the stages that add up the rows of matched events.
+
+    Events that count in no row yet are in groups of their own, by `waits`. `cell` is the expression for the cell of an
+    event; None for one cell. `key` has more by which events are grouped.
+    """
+    fields = {**ROW_KEY, "waits": WAITS, **({} if cell is None else {"at": cell}), **key}
+    return [COUNTED_STAGE, {"$group": {"_id": fields, **ROW_TOTALS}}]
 
 
 def row_from_group(doc: Doc, start_ms: int) -> CountedRow:
