@@ -162,9 +162,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     store = config.getoption("store")
     if store == JAVA:
-        unconcerned = [item for item in items if "servers" not in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=unconcerned)
-        items[:] = [item for item in items if "servers" in getattr(item, "fixturenames", ())]
+        using: dict[bool, list[pytest.Item]] = {True: [], False: []}
+        for item in items:
+            using["servers" in getattr(item, "fixturenames", ())].append(item)
+        config.hook.pytest_deselected(items=using[False])
+        items[:] = using[True]
     for item in items:
         if item.nodeid.startswith(QUICK):
             item.add_marker("quick")

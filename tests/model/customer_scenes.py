@@ -8,7 +8,7 @@ from app.commands.context import Context
 from tests.crashes import Crash
 from workers.stages import erase, merge
 
-from .scenes import ONE_MS, Scene, Stage, crash, interleave
+from .scenes import ONE_MS, Scene, Stage, crash, erase_survivor_before_the_merge, fold_and_publish, interleave
 
 Act = Callable[[], Awaitable[None]]
 
@@ -18,12 +18,6 @@ async def buy_thrice(stage: Stage, *names: str) -> None:
     for _ in range(3):
         await stage.buy(*names)
     await fold_and_publish(stage)
-
-
-async def fold_and_publish(stage: Stage) -> None:
-    """Let other workers fold the pending events and publish what follows."""
-    await stage.fold()
-    await stage.publish()
 
 
 def id_of(stage: Stage, name: str) -> str:
@@ -142,12 +136,7 @@ async def merge_moves_events_to_a_pass_that_is_erased(stage: Stage) -> None:
     """The erasure of ann has ended before the merge is folded. The events of bob wait on ann, and bob is erased, too."""
     await buy_thrice(stage, "ann", "bob")
     await stage.merge()
-    merged = stage.hold_back("mg:")
-    await stage.erase_pass()
-    await fold_and_publish(stage)
-    await stage.sweep_erasures(stage.new_worker())
-    stage.give_back(merged)
-    await fold_and_publish(stage)
+    await erase_survivor_before_the_merge(stage)
     await merge.merge(stage.new_worker(), id_of(stage, "bob"))
     await stage.sweep_erasures(stage.new_worker())
     await ask(stage)

@@ -149,6 +149,22 @@ class Stage(World):
         await publish.publish(self.new_worker(), self.workspace_id)
 
 
+async def fold_and_publish(stage: Stage) -> None:
+    """Let other workers fold the pending events and publish what follows."""
+    await stage.fold()
+    await stage.publish()
+
+
+async def erase_survivor_before_the_merge(stage: Stage) -> None:
+    """Erase ann. The fold sees a merge into ann, which was requested before, only when the erasure is finished."""
+    merged = stage.hold_back("mg:")
+    await stage.erase_pass()
+    await fold_and_publish(stage)
+    await stage.sweep_erasures(stage.new_worker())
+    stage.give_back(merged)
+    await fold_and_publish(stage)
+
+
 async def crash(*_: Any) -> None:
     """Crash instead of doing a step."""
     raise Crash

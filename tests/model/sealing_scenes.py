@@ -11,7 +11,16 @@ from workers.worker import Worker
 
 from .count_scenes import COUNT_SCENES, buy_and_fold
 from .count_scenes import seal as seal_months
-from .scenes import ALL_SLOTS, Scene, Stage, crash, interleave, play
+from .scenes import (
+    ALL_SLOTS,
+    Scene,
+    Stage,
+    crash,
+    erase_survivor_before_the_merge,
+    fold_and_publish,
+    interleave,
+    play,
+)  # fmt: skip
 
 TWO_MONTHS = 4 * 62
 """Quarters of a day after which another month has begun."""
@@ -20,12 +29,6 @@ TWO_MONTHS = 4 * 62
 async def seal_marked(stage: Stage) -> None:
     """Let another worker seal all that is marked and has nothing pending."""
     await seal.seal(stage.new_worker(), stage.workspace_id)
-
-
-async def fold_and_publish(stage: Stage) -> None:
-    """Let other workers fold the pending events and publish what follows."""
-    await stage.fold()
-    await stage.publish()
 
 
 async def merge_after_sealing(stage: Stage) -> None:
@@ -124,12 +127,7 @@ async def event_counted_before_its_merge_is_pending_on_an_erased_pass(stage: Sta
 async def merge_moves_an_event_to_a_pass_that_is_gone(stage: Stage) -> None:
     """The erasure of the survivor is finished before the merge is folded. Rollups hold the event that moves."""
     await merge_after_sealing(stage)
-    merged = stage.hold_back("mg:")
-    await stage.erase_pass()
-    await fold_and_publish(stage)
-    await stage.sweep_erasures(stage.new_worker())
-    stage.give_back(merged)
-    await fold_and_publish(stage)
+    await erase_survivor_before_the_merge(stage)
     await stage.sweep_merges(stage.new_worker())
     await fold_and_crash_at_mark(stage)
 
