@@ -60,9 +60,9 @@ class ExaminedCollection:
         """Return a cursor that counts the documents of the query before it reads them."""
         return _ExaminedCursor(self, self._collection.find(query, *args, **options), query)
 
-    def aggregate(self, stages: Sequence[Doc]) -> Any:
+    def aggregate(self, stages: Sequence[Doc], **options: Any) -> Any:
         """Return a cursor that counts the documents of the first stage before it reads them."""
-        return _ExaminedCursor(self, self._collection.aggregate(stages), stages[0]["$match"])
+        return _ExaminedCursor(self, self._collection.aggregate(stages, **options), stages[0]["$match"])
 
     async def find_one(self, query: Doc, *args: Any, **options: Any) -> Any:
         """Count the documents of the query, and return the first one that it finds."""

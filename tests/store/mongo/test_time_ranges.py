@@ -188,11 +188,11 @@ async def test_scan_of_an_instant_reads_its_events_a_bounded_number_of_times(bus
         def __getattr__(self, name: str) -> Any:
             return getattr(collection, name)
 
-        def aggregate(self, stages: list[dict[str, Any]]) -> Any:
+        def aggregate(self, stages: list[dict[str, Any]], **options: Any) -> Any:
             bounds = stages[0]["$match"].get("_id")
             if bounds is not None and "$count" not in stages[-1]:
                 read_counts.append(sum(bounds["$gt"] < id_ < bounds["$lt"] for id_ in ids))
-            return collection.aggregate(stages)
+            return collection.aggregate(stages, **options)
 
     store._collection = Observed()  # type: ignore[assignment]
     assert await scan_all(store, EventQuery(), 10, oldest_first=True) == [event.id for event in events]
