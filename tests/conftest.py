@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import itertools
+import math
 import os
 import secrets
 import shutil
@@ -186,15 +187,17 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def patient_product() -> Iterator[None]:
-    """Let calls to Redis and health checks in this process wait as long as a test does.
+    """Let calls to Redis, health checks and runs of a stage in this process take as long as a test does.
 
     On a busy machine, Redis may take longer than the quarter of a second that the product gives it. The product then
-    goes on without a wake-up or with a budget of its own, which is not what the tests are about.
+    goes on without a wake-up or with a budget of its own, which is not what the tests are about. Nor is a run that ends
+    before its work.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module in ("bus", "document_cache", "rate_limits", "commands.passes.erasure"):
             patch.setattr(f"app.{module}.REDIS_TIMEOUT_SECONDS", PATIENCE_SECONDS)
         patch.setattr("app.api.health.CHECK_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr("workers.worker.MAX_RUN_SECONDS", math.inf)
         yield
 
 

@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.definitions import Definitions
-from app.domain.errors import STORE_FAILURES, Unavailable
-from app.domain.passes.passes import Pass
+from app.domain.errors import Unavailable
 from app.domain.rules.texts import Texts
 from app.resources import Resources
 from app.store.mongo.driver import last_election
@@ -40,6 +37,7 @@ from app.store.stages.scheduled_edits import ScheduledEditLooks
 from app.store.stages.superseded import SupersededQueries
 from app.templates.rendering import LiquidTexts
 
+from .definitions import DefinitionCache
 from .diagnostics import RuleDiagnostics
 from .laps import Lap
 from .looks import Looks
@@ -56,6 +54,12 @@ MAX_DISPATCHERS = 100
 """Webhook endpoints to which one process delivers at the same time."""
 REST_SECONDS = 1.0
 """The time for which a worker leaves a key alone after another one was faster twice in a row."""
+MAX_RUN_SECONDS = 20.0
+"""The time after which a run of a stage for a key ends between two rounds. A wake-up, or the next sweep, continues it.
+
+A step of the sweep waits for the runs that it starts. If one had work without end, the other keys of the step would depend
+on wake-ups.
+"""
 LOST_NOTE_SECONDS = 60.0
 """The time for which a worker remembers that it lost a round. Two lost rounds further apart are not in a row."""
 
@@ -83,10 +87,6 @@ class Worker:
     seal_queries: SealQueries
     superseded_queries: SupersededQueries
     scheduled_edit_looks: ScheduledEditLooks
-    definitions: dict[str, Definitions] = field(default_factory=dict)
-    """Definitions read so far, by workspace id."""
-    unreadable: set[str] = field(default_factory=set)
-    """The workspaces with a definition that this version cannot read."""
     cursors: dict[str, BacklogPosition] = field(default_factory=dict)
     """The pass after which the next fold of a slot range begins, by range."""
     long_backlogs: set[str] = field(default_factory=set)
@@ -110,6 +110,8 @@ class Worker:
     pauses: Pauses = field(default_factory=Pauses)
     """The pauses of stages that failed again and again."""
     id: str = field(default_factory=lambda: new_id("worker"))
+    definitions: DefinitionCache = field(init=False)
+    """The definitions of workspaces that were read so far."""
     diagnostics: RuleDiagnostics = field(init=False)
     """What rules were asked about, until it is stored."""
     sharing: Sharing = field(init=False)
@@ -141,6 +143,7 @@ class Worker:
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
     def __post_init__(self) -> None:
+        self.definitions = DefinitionCache(self.fold_queries)
         self.rollup_marks.note_marked = self.seals.note_marked
         self.diagnostics = RuleDiagnostics(self.resources.db, self.id)
         self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db), running=lambda: self._running)
@@ -182,62 +185,8 @@ class Worker:
         if len(self.epoch_changed_at) > MAX_EPOCH_CHANGES:
             del self.epoch_changed_at[next(iter(self.epoch_changed_at))]
 
-    async def read_definitions(
-        self, workspace_ids: Iterable[str], cards: Iterable[Pass] = ()
-    ) -> dict[str, Definitions]:
-        """Return the current definitions of workspaces, by workspace id. Reads only versions that are not in memory.
-
-        They serve the walks of `cards`: if versions that a walk needs were dropped from memory, all are read again. A
-        workspace with a definition that this version cannot read is left out, so that its passes wait alone.
-        """
-        ids = list(dict.fromkeys(workspace_ids))
-
-        async def read_one(workspace_id: str) -> Definitions:
-            cached = self.definitions.setdefault(workspace_id, Definitions())
-            newer = await self.fold_queries.versions(workspace_id, cached.revision)
-            if newer:
-                cached = self.definitions[workspace_id] = cached.extended(newer)
-            return cached
-
-        async def read_again(workspace_id: str) -> Definitions:
-            versions = await self.fold_queries.versions(workspace_id, 0)
-            found = self.definitions[workspace_id] = Definitions(versions)
-            return found
-
-        found = await self._read_each(ids, read_one)
-        cut = {
-            card.workspace_id
-            for card in cards
-            if card.workspace_id in found and not found[card.workspace_id].serve(card)
-        }
-        for workspace_id in cut:
-            del found[workspace_id]
-        return found | await self._read_each(cut, read_again)
-
-    async def _read_each(
-        self, workspace_ids: Collection[str], read: Callable[[str], Awaitable[Definitions]]
-    ) -> dict[str, Definitions]:
-        """Return what was read, by workspace id. A workspace that cannot be read is logged once until it can."""
-        found: dict[str, Definitions] = {}
-        answers = await asyncio.gather(*map(read, workspace_ids), return_exceptions=True)
-        for workspace_id, answer in zip(workspace_ids, answers, strict=True):
-            if isinstance(answer, Definitions):
-                found[workspace_id] = answer
-                self.unreadable.discard(workspace_id)
-            elif isinstance(answer, STORE_FAILURES) or not isinstance(answer, Exception):
-                raise answer
-            elif workspace_id not in self.unreadable:
-                self.unreadable.add(workspace_id)
-                text = "a definition of workspace %s cannot be read, so its passes wait; reference %s"
-                log.error(text, workspace_id, uuid.uuid4().hex, exc_info=answer)
-        return found
-
-    def compact_definitions(self, workspace_id: str, revision: int) -> None:
-        """Drop from memory the versions that no pass needs which was evaluated under the revision or a later one."""
-        self.definitions[workspace_id] = self.definitions[workspace_id].compacted(revision)
-
     async def run_alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
-        """Run rounds of a stage for a key until a round returns False, or until the worker stops.
+        """Run rounds of a stage for a key until a round returns False, until MAX_RUN_SECONDS are over, or the worker stops.
 
         The stage never runs twice at the same time for a key in this process. If a call finds it running, the call
         returns at once, and the running one starts again at its end. Overlap between processes is safe and costs only
@@ -251,15 +200,20 @@ class Worker:
             self._running[running] = True
             return
         self._running[running] = True
+        ends_at = time.monotonic() + MAX_RUN_SECONDS
         try:
-            while self._running[running]:
+            while self._running[running] and time.monotonic() < ends_at:
                 self._running[running] = False
                 while not self.stopping and await self._run_round(running, once):
-                    pass
+                    if time.monotonic() >= ends_at:
+                        self._running[running] = True
+                        break
         finally:
-            del self._running[running]
+            has_more = self._running.pop(running)
             if not self._running:
                 self._idle.set()
+        if has_more:
+            self.resources.bus.wake(stage, key)
 
     async def _run_round(self, running: tuple[str, str], once: Callable[[], Awaitable[bool]]) -> bool:
         """Run one round and return whether another follows at once."""
@@ -279,7 +233,7 @@ class Worker:
         if not was_lost_before and not self.sharing.is_helping(*running):
             self._lost_at[running] = time.monotonic()
             return has_more
-        log.info("%s %s is left alone for a moment, another worker was faster", *running)
+        log.info("%s %s is left alone for a moment, because others changed the same documents first", *running)
         if REST_SECONDS > 0:
             self._resting_until[running] = time.monotonic() + REST_SECONDS
             self._running[running] = False

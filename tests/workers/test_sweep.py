@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from app.flow import SLOT_RANGES
 from tests.business import Business
 from tests.patience import PATIENCE_SECONDS, running
@@ -33,3 +35,71 @@ async def test_range_with_a_long_backlog_does_not_keep_the_other_ranges_waiting(
     ):
         await others_ran.wait()
         assert runs[long] == 1
+
+
+async def test_run_with_work_without_end_ends_and_a_wake_up_continues_it(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, clock = business.worker, [100.0]
+    rounds, woken = list[float](), list[tuple[str, str]]()
+    monkeypatch.setattr("workers.worker.MAX_RUN_SECONDS", 20.0)
+    monkeypatch.setattr("workers.worker.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(worker.resources.bus, "wake", lambda *call: woken.append(call))
+
+    async def find_more() -> bool:
+        clock[0] += 8
+        rounds.append(clock[0])
+        return True
+
+    await worker.run_alone("publish", "ws_1", find_more)
+    assert (len(rounds), woken) == (3, [("publish", "ws_1")])
+    assert not worker.is_running("publish", "ws_1")
+
+
+async def test_run_that_was_asked_for_during_the_last_round_of_another_is_not_lost(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, clock = business.worker, [100.0]
+    rounds, woken = list[float](), list[tuple[str, str]]()
+    monkeypatch.setattr("workers.worker.MAX_RUN_SECONDS", 20.0)
+    monkeypatch.setattr("workers.worker.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(worker.resources.bus, "wake", lambda *call: woken.append(call))
+
+    async def ask_again() -> bool:
+        clock[0] += 15
+        rounds.append(clock[0])
+        await worker.run_alone("publish", "ws_1", ask_again)
+        return False
+
+    await worker.run_alone("publish", "ws_1", ask_again)
+    assert (len(rounds), woken) == (2, [("publish", "ws_1")])
+
+
+async def test_workspace_with_work_without_end_does_not_keep_others_from_being_published(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = business.ctx.resources
+    worker = Worker.on(replace(resources, settings=replace(resources.settings, sweep_seconds=0.01)))
+    monkeypatch.setattr("workers.worker.MAX_RUN_SECONDS", 0.01)
+    monkeypatch.setattr(worker.resources.bus, "wake", lambda *_: None)
+    runs, stopping, other_ran = Counter[str](), asyncio.Event(), asyncio.Event()
+
+    async def waiting_workspaces() -> set[str]:
+        return {"long", "other"} if runs["long"] else {"long"}
+
+    async def publish(worker: Worker, key: str) -> None:
+        async def once() -> bool:
+            await asyncio.sleep(0)
+            runs[key] += 1
+            if key == "other":
+                other_ran.set()
+            return key == "long"
+
+        await worker.run_alone("publish", key, once)
+
+    monkeypatch.setattr(worker.publish_queries, "waiting_workspaces", waiting_workspaces)
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        running(Sweep(worker, {**STAGES, "publish": publish}).run(stopping), stopping),
+    ):
+        await other_ran.wait()

@@ -31,7 +31,7 @@ async def backfill(worker: Worker, workspace_id: str) -> None:
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    definitions = (await worker.read_definitions([workspace_id])).get(workspace_id)
+    definitions = (await worker.definitions.read([workspace_id])).get(workspace_id)
     if definitions is None:
         return False
     revision, own = definitions.announced_revision, worker.sharing.slots
@@ -63,7 +63,7 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         # A change that crashed may have announced a revision that a rule took afterwards, which announces none.
         await worker.fold_queries.mark_caught_up(workspace_id, definitions.revision)
         await worker.superseded_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
-        worker.compact_definitions(workspace_id, revision)
+        worker.definitions.compact(workspace_id, revision)
         return False
     return await advance_lap(worker, ("backfill", workspace_id), lap, BACKFILL_BATCH_SIZE, at)
 

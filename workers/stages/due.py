@@ -104,7 +104,7 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
         worker.resources.wake_fold(workspace_ids[pass_id], [pass_id])
     others = [pass_id for pass_id in workspace_ids if pass_id not in with_pending]
     cards = await worker.fold_queries.passes(others, workspace_ids=workspace_ids)
-    definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
+    definitions = await worker.definitions.read({card.workspace_id for card in cards.values()}, cards.values())
     readable = [card for card in cards.values() if card.workspace_id in definitions]
     works = [PassWork(card) for card in readable if _is_behind(card, definitions[card.workspace_id], at)]
     saved = await advance_passes(worker, at, works, definitions)

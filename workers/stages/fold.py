@@ -143,7 +143,7 @@ async def read_passes(worker: Worker, backlog: Backlog) -> tuple[dict[str, Pass]
     workspace_ids = {pass_id: items[0].workspace_id for pass_id, items in backlog.by_pass.items()}
     found = await worker.fold_queries.passes(backlog.by_pass, workspace_ids=workspace_ids)
     passes = {pass_id: found[pass_id] for pass_id in backlog.by_pass if pass_id in found}
-    definitions = await worker.read_definitions({card.workspace_id for card in passes.values()}, passes.values())
+    definitions = await worker.definitions.read({card.workspace_id for card in passes.values()}, passes.values())
     return {each: card for each, card in passes.items() if card.workspace_id in definitions}, definitions
 
 

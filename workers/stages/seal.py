@@ -54,17 +54,18 @@ async def seal(worker: Worker, key: str) -> None:
 
 async def seal_once(worker: Worker, workspace_id: str) -> bool:
     """Do the next task of the last look, or look, and return whether more may follow at once. Raises Unavailable."""
-    lap, now_seconds = worker.seals.lap(workspace_id), worker.seals.now_seconds()
-    if lap.tasks and now_seconds - lap.began_at > worker.seals.timing.slice:
-        worker.seals.schedule(workspace_id, 0.0)
-        lap.is_cut = True
-        return False
+    lap = worker.seals.lap(workspace_id)
     if not lap.tasks:
         await look(worker, workspace_id)
     if not lap.tasks:
         return False
     lap.sealed += await do_task(worker, workspace_id, lap.tasks.pop(0))
-    return bool(lap.tasks) or lap.sealed > 0
+    has_more = bool(lap.tasks) or lap.sealed > 0
+    if has_more and worker.seals.now_seconds() - lap.began_at > worker.seals.timing.slice:
+        worker.seals.schedule(workspace_id, 0.0)
+        lap.is_cut = True
+        return False
+    return has_more
 
 
 async def look(worker: Worker, workspace_id: str) -> None:

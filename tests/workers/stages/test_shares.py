@@ -235,7 +235,7 @@ async def test_parked_pass_keeps_the_versions_that_it_was_evaluated_under(busine
     compacted = business.worker.definitions[business.ctx.workspace.id]
     assert not compacted.serve(card)
     # Two stages may find at the same time that versions are missing.
-    read = business.worker.read_definitions
+    read = business.worker.definitions.read
     for found in await asyncio.gather(*(read([card.workspace_id], [card]) for _ in range(2))):
         assert found[card.workspace_id].serve(card)
         assert len(found[card.workspace_id].versions) == 3
