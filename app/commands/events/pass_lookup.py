@@ -48,7 +48,8 @@ async def resolve_passes(
             cache.remember_pass(workspace.id, stored_id, name, since=epoch)
         found |= stored.ids
         if create and (missing := [name for name in uncached_names if name not in found and not find_invisible(name)]):
-            rev = await workspace.definitions.highest_rev()
+            # What was defined since `now` was read is not in force yet at the creation.
+            rev = await workspace.definitions.highest_rev(now)
             cards = [
                 new_pass(ctx, name, Profile(), None, now, rev=rev, wait_ms=FIRST_EVENT_DELAY_MS, historical=historical)
                 for name in missing
@@ -98,9 +99,9 @@ def new_pass(
 ) -> Pass:
     """Return a new pass, not stored yet, with its own activity in the outbox. It is evaluated from its creation on.
 
-    With `wait_ms` and the highest revision, the fold of its first event evaluates it first. So the pass does not enter
-    a segment like "no purchases" for a moment. (Source: docs/explanation/exactly-once.md, "Record".) The activities of
-    the creation of a `historical` pass are historical, too.
+    With `wait_ms` and the highest revision in force, the fold of its first event evaluates it first. So the pass does
+    not enter a segment like "no purchases" for a moment. (Source: docs/explanation/exactly-once.md, "Record".) The
+    activities of the creation of a `historical` pass are historical, too.
     """
     now_ms = to_ms(now)
     return Pass(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.segments.segments import DefinitionKind, VersionSummary
@@ -63,9 +64,13 @@ class DefinitionQueries(WorkspaceQueries):
             found |= {doc["_id"]: summary_of_whole(doc) for doc in whole}
         return sorted(found.values(), key=lambda summary: summary.revision)
 
-    async def highest_rev(self) -> int:
-        """Return the workspace's highest revision; 0 before the first definition. Index: {workspace, rev}."""
-        doc = await self._collection.find_one(self._in_workspace(), {"rev": 1}, sort=[("rev", -1)])
+    async def highest_rev(self, at: datetime | None = None) -> int:
+        """Return the workspace's highest revision; 0 before the first definition. Index: {workspace, rev}.
+
+        With `at`, return the highest one that was in force at that instant.
+        """
+        where = self._in_workspace() if at is None else self._in_workspace(at={"$lte": at})
+        doc = await self._collection.find_one(where, {"rev": 1}, sort=[("rev", -1)])
         return 0 if doc is None else int(doc["rev"])
 
     async def insert(self, version: DefinitionVersion) -> bool:

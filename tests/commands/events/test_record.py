@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clock import FixedClock
+from app.commands.rules.rules import create_rule, update_rule
+from app.domain.activities import REWARDED_POINTS
 from app.domain.errors import Code, Refused
 from app.domain.values.decimals import canonical, parse_decimal, plain
 from app.resources import Resources
+from app.store.workspace.definitions import DefinitionQueries
 from tests.business import Business, create_business
 
 
@@ -178,3 +182,29 @@ async def test_currency_without_an_amount_adds_no_sum(business: Business) -> Non
         ("purchase", None): 1,
         ("purchase", "EUR"): 1,
     }
+
+
+async def test_event_that_creates_a_pass_ignores_what_was_defined_after_its_instant(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = {"awardPoints": {"points": "1"}}
+    rule = {"key": "r", "name": "r", "trigger": {"event": {"types": ["purchase"]}}, "effects": [reward]}
+    rule_id = (await create_rule(business.ctx, rule)).id
+    began = await business.clock.now() + timedelta(seconds=1)
+    business.clock.set(began)
+    read = DefinitionQueries.highest_rev
+
+    async def change_the_rule_first(queries: DefinitionQueries, at: datetime | None = None) -> int:
+        monkeypatch.undo()
+        business.clock.set(began + timedelta(seconds=1))
+        await update_rule(business.ctx, rule_id, {"effects": [{"awardPoints": {"points": "5"}}]})
+        return await read(queries, at)
+
+    monkeypatch.setattr(DefinitionQueries, "highest_rev", change_the_rule_first)
+    await business.record({"amount": 1})
+    business.clock.set(began + timedelta(seconds=2))
+    await business.record({"amount": 2})
+    await business.run_worker()
+    awards = [each for each in await business.read_log() if each.type == REWARDED_POINTS]
+    assert [each.data["rule"] for each in awards] == [{"id": rule_id, "key": "r", "version": n} for n in (1, 2)]
+    assert [each.occurred_at - began for each in awards] == [timedelta(0), timedelta(seconds=2)]
