@@ -92,6 +92,33 @@ async def test_entries_added_while_publishing_stay_announced(
     await check_log(business, 15)
 
 
+async def test_only_passes_with_newer_entries_are_written_twice(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record_and_fold(business, 5)
+    queries, db = business.worker.publish_queries, business.ctx.resources.db
+    numbers = {doc["_id"]: doc["n"] for doc in await db["passes"].find({}, {"n": 1}).to_list(None)}
+    first, *_ = numbers
+    sent: list[int] = []
+
+    class Counted:
+        """The collection of passes that counts the operations of each write."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(db["passes"], name)
+
+        async def bulk_write(self, operations: list[Any], **options: Any) -> Any:
+            sent.append(len(operations))
+            return await db["passes"].bulk_write(operations, **options)
+
+    monkeypatch.setattr(queries, "_passes", Counted())
+    await queries.published({**numbers, first: numbers[first] - 1}, workspace_id=business.ctx.workspace.id)
+    assert sent == [5, 1]
+    left = await db["passes"].find({"out.n": {"$gte": 0}}).to_list(None)
+    assert [(doc["_id"], [entry["n"] for entry in doc["out"]]) for doc in left] == [(first, [numbers[first]])]
+    assert [doc["_id"] for doc in await db["passes"].find({"pub": {"$gte": 0}}).to_list(None)] == [first]
+
+
 async def test_round_is_bounded_and_still_in_order_of_recording(business: Business) -> None:
     """A round stays small however much is unpublished: 200 passes with 1,000 entries each would not fit into memory."""
     await business.record(*({"pass_external_id": "ann"} for _ in range(2 * ENTRIES_PER_PASS)))
