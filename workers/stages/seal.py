@@ -5,7 +5,8 @@ content valid only if the head still has that mark. Whatever changes the counted
 `docs/explanation/sealing.md` gives the steps and the proof.
 
 Sealing is the least urgent work of a worker. Between two reads it waits as long as the last read took, while the fold or
-publish runs. If a worker crashes between two steps, the heads stay dirty, and the next seal begins again.
+publish runs. Only for the hour that has just ended, it does not wait. If a worker crashes between two steps, the heads stay
+dirty, and the next seal begins again.
 """
 
 from __future__ import annotations
@@ -97,11 +98,14 @@ async def seal_hours(worker: Worker, workspace_id: str, task: SealTask) -> int:
     contents: dict[HeadKey, tuple[Content, Incomplete]] = {}
     # After the marks: a change of the dimensions marks hours after it is stored.
     dimensions = await worker.seal_queries.dimensions(workspace_id) if heads else {}
-    give_way = yielding(worker)
+    give_way, open_hour_ms = yielding(worker), worker.seals.lap(workspace_id).open_hour_ms
     for key in heads:
         if worker.stopping:
             return 0
-        content = await worker.seal_queries.read_hour(workspace_id, key.start_ms, give_way, dimensions)
+        # Questions about the present day read all events of the hour that has just ended until it is sealed.
+        is_last = open_hour_ms == key.start_ms + HOUR_MS
+        wait = go_on if is_last else give_way
+        content = await worker.seal_queries.read_hour(workspace_id, key.start_ms, wait, dimensions)
         if content is not None:
             contents[key] = content
     # A new primary may show events as they were before the marks.
@@ -186,6 +190,10 @@ async def store(worker: Worker, contents: Mapping[HeadKey, tuple[Head, Content, 
     sealed = await queries.commit(seals)
     metrics.SEALED.labels(seals[0].key.level.name.lower()).inc(sealed)
     return sealed
+
+
+async def go_on() -> None:
+    """Return at once: this read gives way to no other stage."""
 
 
 def yielding(worker: Worker) -> Callable[[], Awaitable[None]]:

@@ -27,6 +27,8 @@ SCAN_BATCH_SIZE = 1_000
 """Events that one read returns. Between two reads, the worker's other stages run."""
 PART_SIZE = 10_000
 """Events that the store adds up at once, unless more have one instant."""
+CELL_MS = 5_000
+"""Length of the cells whose events the store counts before it adds up those of some cells at once."""
 _IS_PENDING: Doc = {"$not": [{"$lt": [{"$ifNull": ["$pend", -1]}, 0]}]}
 _ROW_STAGES = row_stages(cell_start(QUARTER_HOUR_MS), pending=_IS_PENDING)
 
@@ -89,14 +91,15 @@ class HourReader:
 
     async def _add_up(self, span: SpanMs) -> None:
         """Let the store add up the rows of a span, in parts."""
-        spans = [span]
-        while spans:
-            low_ms, high_ms = spans.pop()
+        parts = await self._split(span)
+        while parts:
+            (low_ms, high_ms), count = parts.pop()
             matching: Doc = {"$match": self._where((low_ms, high_ms))}
-            count = await count_results(self._events, [matching, {"$limit": PART_SIZE + 1}])
             if count > PART_SIZE and high_ms - low_ms > 1:
                 middle_ms = (low_ms + high_ms) // 2
-                spans += [(middle_ms, high_ms), (low_ms, middle_ms)]
+                for half in ((middle_ms, high_ms), (low_ms, middle_ms)):
+                    counting: list[Doc] = [{"$match": self._where(half)}, {"$limit": PART_SIZE + 1}]
+                    parts.append((half, await count_results(self._events, counting)))
                 continue
             if count > PART_SIZE:
                 await self._scan(self._where((low_ms, high_ms)), values=False)
@@ -104,6 +107,23 @@ class HourReader:
                 for doc in await self._events.aggregate([matching, *_ROW_STAGES]).to_list(None):
                     self._add_group(doc)
             await self._give_way()
+
+    async def _split(self, span: SpanMs) -> list[tuple[SpanMs, int]]:
+        """Return the parts of a span, the last one first, each with its number of events.
+
+        A part has at most `PART_SIZE` events, or all of them are in one cell. Events that are stored meanwhile are pending.
+        """
+        stages = [{"$match": self._where(span)}, {"$group": {"_id": cell_start(CELL_MS), "count": {"$sum": 1}}}]
+        cells = sorted((to_ms(doc["_id"]), doc["count"]) for doc in await self._events.aggregate(stages).to_list(None))
+        parts: list[tuple[SpanMs, int]] = [(span, 0)]
+        for start_ms, count in cells:
+            (low_ms, high_ms), before = parts[-1]
+            if before and before + count > PART_SIZE:
+                parts[-1] = (low_ms, start_ms), before
+                parts.append(((start_ms, high_ms), count))
+            else:
+                parts[-1] = (low_ms, high_ms), before + count
+        return parts[::-1]
 
     def _add_group(self, doc: Doc) -> None:
         key = doc["_id"]
