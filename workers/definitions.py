@@ -47,10 +47,6 @@ class DefinitionCache:
         """Drop from memory the versions that no pass needs which was evaluated under the revision or a later one."""
         self._cached[workspace_id] = self._cached[workspace_id].compacted(revision)
 
-    def clear(self) -> None:
-        """Drop all from memory, so that the next call reads all again."""
-        self._cached.clear()
-
     async def _read_newer(self, workspace_id: str) -> Definitions:
         cached = self._cached.setdefault(workspace_id, Definitions())
         newer = await self._queries.versions(workspace_id, cached.revision)

@@ -135,10 +135,10 @@ class PublishQueries(StageQueries):
         if result.matched_count == len(operations):
             return
         # Some passes have newer entries. Remove only the published ones, and keep these passes unpublished. Under a steady
-        # load, most rounds meet some, and a read of a pass costs a store less than an update.
+        # load, most rounds meet some, and a read of a pass costs a store less than an update. Erased passes have no number.
         workspace_ids = {} if workspace_id is None else dict.fromkeys(up_to, workspace_id)
         docs = await self._find_by_ids(self._passes, up_to, workspace_ids, {"n": 1})
-        changed = [doc["_id"] for doc in docs if doc["n"] != up_to[doc["_id"]]]
+        changed = [doc["_id"] for doc in docs if doc.get("n") != up_to[doc["_id"]]]
         if changed:
             await self._passes.bulk_write(
                 [_pull_operation(self._by_id(pass_id, workspace_id), up_to[pass_id], {}) for pass_id in changed],

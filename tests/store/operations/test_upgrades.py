@@ -18,6 +18,7 @@ from app.domain.segments.workspace_versions import WORKSPACE_SETTINGS, Workspace
 from app.resources import Resources, open_resources
 from app.store.operations.upgrades import Upgrades
 from tests.business import Business, purchases
+from workers.definitions import DefinitionCache
 from workers.main import run as run_worker
 
 OLD = {
@@ -41,7 +42,7 @@ async def store_as_before(business: Business, key: str, criteria: dict[str, Any]
     await db["passes"].update_many(
         {}, {"$set": {"state": {each: {"t": 1} for each in keys}, "memberships": [membership], "rev": segment.revision}}
     )
-    business.worker.definitions.clear()
+    business.worker.definitions = DefinitionCache(business.worker.fold_queries)
     return segment.id
 
 
