@@ -103,8 +103,8 @@ async def seal_hours(worker: Worker, workspace_id: str, task: SealTask) -> int:
         if worker.stopping:
             return 0
         # Questions about the present day read all events of the hour that has just ended until it is sealed.
-        is_last = open_hour_ms == key.start_ms + HOUR_MS
-        wait = go_on if is_last else give_way
+        is_urgent = open_hour_ms == key.start_ms + HOUR_MS
+        wait = None if is_urgent else give_way
         content = await worker.seal_queries.read_hour(workspace_id, key.start_ms, wait, dimensions)
         if content is not None:
             contents[key] = content
@@ -190,10 +190,6 @@ async def store(worker: Worker, contents: Mapping[HeadKey, tuple[Head, Content, 
     sealed = await queries.commit(seals)
     metrics.SEALED.labels(seals[0].key.level.name.lower()).inc(sealed)
     return sealed
-
-
-async def go_on() -> None:
-    """Return at once: this read gives way to no other stage."""
 
 
 def yielding(worker: Worker) -> Callable[[], Awaitable[None]]:

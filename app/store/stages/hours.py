@@ -6,8 +6,9 @@ types with dimensions are read. So a worker reads an hour of 100,000 events in s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.rollups.building import Content, ContentBuilder
 from app.domain.rollups.dimensions import Dimension, Incomplete, ValueRows
@@ -18,7 +19,6 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.paths import Steps
 from app.store.codecs.counting import may_count
 from app.store.codecs.rollups import ROW_FIELDS, metadata_fields, row_from_doc
-from app.store.mongo.paging import count_results
 from app.store.mongo.queries import Collection, Doc
 from app.store.workspace.local_periods import cell_start
 from app.store.workspace.row_groups import COUNTED_STAGE, row_from_group, row_stages
@@ -27,20 +27,37 @@ SCAN_BATCH_SIZE = 1_000
 """Events that one read returns. Between two reads, the worker's other stages run."""
 PART_SIZE = 10_000
 """Events that the store adds up at once, unless more have one instant."""
-CELL_MS = 5_000
-"""Length of the cells whose events the store counts before it adds up those of some cells at once."""
+URGENT_PARTS = 3
+"""Parts of an urgent hour that the store adds up at the same time."""
+CELLS_MS = (5_000, 10, 1)
+"""Lengths of the cells whose events the store counts before it adds up those of some cells at once.
+
+The cells of the next length cut a cell that has too many events.
+"""
 _IS_PENDING: Doc = {"$not": [{"$lt": [{"$ifNull": ["$pend", -1]}, 0]}]}
 _ROW_STAGES = row_stages(cell_start(QUARTER_HOUR_MS), pending=_IS_PENDING)
+
+
+async def _go_on() -> None:
+    """Return at once."""
 
 
 class PendingFound(Exception):
     """An event of the hour is pending, so the hour must be left."""
 
 
-class HourReader:
-    """Read of the events of one hour of a workspace. `give_way` is called between two reads.
+class _Part(NamedTuple):
+    """Part of an hour, with its number of events. If these are too many, cells of the level cut it."""
 
-    Parked events count as absent.
+    span: SpanMs
+    event_count: int
+    level: int
+
+
+class HourReader:
+    """Read of the events of one hour of a workspace. Parked events count as absent.
+
+    `give_way` is called between two reads. It is None for an urgent hour: some of its parts are read at the same time.
     """
 
     def __init__(
@@ -48,10 +65,11 @@ class HourReader:
         events: Collection,
         workspace_id: str,
         *,
-        give_way: Callable[[], Awaitable[None]],
+        give_way: Callable[[], Awaitable[None]] | None,
         dimensions: Mapping[Dimension, Steps],
     ) -> None:
-        self._events, self._workspace_id, self._give_way = events, workspace_id, give_way
+        self._events, self._workspace_id, self._give_way = events, workspace_id, give_way or _go_on
+        self._parts_at_once = URGENT_PARTS if give_way is None else 1
         self._types = sorted({dimension.type for dimension in dimensions})
         self._fields = {**ROW_FIELDS, **metadata_fields(dimensions.values())}
         self._by_value, self._builder = ValueRows(dimensions), ContentBuilder(Level.HOUR)
@@ -91,39 +109,41 @@ class HourReader:
 
     async def _add_up(self, span: SpanMs) -> None:
         """Let the store add up the rows of a span, in parts."""
-        parts = await self._split(span)
+        parts = await self._split(span, 0)
         while parts:
-            (low_ms, high_ms), count = parts.pop()
-            matching: Doc = {"$match": self._where((low_ms, high_ms))}
-            if count > PART_SIZE and high_ms - low_ms > 1:
-                middle_ms = (low_ms + high_ms) // 2
-                for half in ((middle_ms, high_ms), (low_ms, middle_ms)):
-                    counting: list[Doc] = [{"$match": self._where(half)}, {"$limit": PART_SIZE + 1}]
-                    parts.append((half, await count_results(self._events, counting)))
-                continue
-            if count > PART_SIZE:
-                await self._scan(self._where((low_ms, high_ms)), values=False)
-            elif count:
-                for doc in await self._events.aggregate([matching, *_ROW_STAGES]).to_list(None):
-                    self._add_group(doc)
+            taken, parts = parts[: self._parts_at_once], parts[self._parts_at_once :]
+            for smaller in await asyncio.gather(*map(self._add_part, taken)):
+                parts += smaller
             await self._give_way()
 
-    async def _split(self, span: SpanMs) -> list[tuple[SpanMs, int]]:
-        """Return the parts of a span, the last one first, each with its number of events.
+    async def _add_part(self, part: _Part) -> list[_Part]:
+        """Let the store add up the rows of one part. If it has too many events, return smaller parts instead."""
+        if part.event_count > PART_SIZE and part.level < len(CELLS_MS):
+            return await self._split(part.span, part.level)
+        if part.event_count > PART_SIZE:
+            await self._scan(self._where(part.span), values=False)
+        elif part.event_count:
+            stages = [{"$match": self._where(part.span)}, *_ROW_STAGES]
+            for doc in await self._events.aggregate(stages).to_list(None):
+                self._add_group(doc)
+        return []
 
-        A part has at most `PART_SIZE` events, or all of them are in one cell. Events that are stored meanwhile are pending.
+    async def _split(self, span: SpanMs, level: int) -> list[_Part]:
+        """Return the parts of a span. Events that are stored meanwhile are pending.
+
+        A part has at most `PART_SIZE` events, or all of them are in one cell of the level.
         """
-        stages = [{"$match": self._where(span)}, {"$group": {"_id": cell_start(CELL_MS), "count": {"$sum": 1}}}]
+        cell = cell_start(CELLS_MS[level])
+        stages = [{"$match": self._where(span)}, {"$group": {"_id": cell, "count": {"$sum": 1}}}]
         cells = sorted((to_ms(doc["_id"]), doc["count"]) for doc in await self._events.aggregate(stages).to_list(None))
-        parts: list[tuple[SpanMs, int]] = [(span, 0)]
+        starts_ms, counts = [span[0]], [0]
         for start_ms, count in cells:
-            (low_ms, high_ms), before = parts[-1]
-            if before and before + count > PART_SIZE:
-                parts[-1] = (low_ms, start_ms), before
-                parts.append(((start_ms, high_ms), count))
-            else:
-                parts[-1] = (low_ms, high_ms), before + count
-        return parts[::-1]
+            if counts[-1] and counts[-1] + count > PART_SIZE:
+                starts_ms.append(start_ms)
+                counts.append(0)
+            counts[-1] += count
+        spans = zip(starts_ms, [*starts_ms[1:], span[1]], strict=True)
+        return [_Part(own, count, level + 1) for own, count in zip(spans, counts, strict=True)]
 
     def _add_group(self, doc: Doc) -> None:
         key = doc["_id"]

@@ -160,13 +160,14 @@ class SealQueries(StageQueries):
         self,
         workspace_id: str,
         start_ms: int,
-        give_way: Callable[[], Awaitable[None]],
+        give_way: Callable[[], Awaitable[None]] | None,
         dimensions: Mapping[Dimension, Steps] = NO_DIMENSIONS,
     ) -> tuple[Content, Incomplete] | None:
         """Return the content of an hour from its events, and what it cannot claim; None if one of them is pending.
 
         It has rows by source, and those of dimensions. Parked events count as absent. Events are read in parts, with
-        `give_way` between them, so the memory that it takes does not depend on how many there are.
+        `give_way` between them, so the memory that it takes does not depend on how many there are. Without `give_way`, the
+        hour is urgent, and some parts are read at the same time.
         Indexes: {workspace, occurred_at, _id}, {workspace, type, occurred_at, _id}.
         """
         reader = HourReader(self._events, workspace_id, give_way=give_way, dimensions=dimensions)

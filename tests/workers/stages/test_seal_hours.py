@@ -24,11 +24,11 @@ async def give_way() -> None:
     """Return at once."""
 
 
-async def read_hour(business: Business) -> tuple[Content, Incomplete] | None:
+async def read_hour(business: Business, *, is_urgent: bool = False) -> tuple[Content, Incomplete] | None:
     """Return the content of the hour that begins at `START`."""
     queries, workspace_id = business.worker.seal_queries, business.ctx.workspace.id
     dimensions = await queries.dimensions(workspace_id)
-    return await queries.read_hour(workspace_id, to_ms(START), give_way, dimensions)
+    return await queries.read_hour(workspace_id, to_ms(START), None if is_urgent else give_way, dimensions)
 
 
 @pytest.mark.parametrize("part_size", [3, 20])
@@ -72,6 +72,9 @@ async def test_content_of_a_large_hour_equals_that_of_its_events(
     monkeypatch.setattr(hours, "PART_SIZE", part_size)
     in_parts = await read_hour(business)
     assert in_parts is not None
+    urgent = await read_hour(business, is_urgent=True)
+    assert urgent is not None
+    assert (urgent[0], urgent[1].kinds) == (whole[0], whole[1].kinds)
     assert (in_parts[0], in_parts[1].kinds) == (whole[0], whole[1].kinds)
     assert len(whole[0]) > 3, "there are rows of dimensions, too"
     # One event that is pending again, of each kind of type, keeps the hour from being sealed.
@@ -81,5 +84,6 @@ async def test_content_of_a_large_hour_equals_that_of_its_events(
         assert doc is not None
         await db["events"].update_one({"_id": doc["_id"]}, {"$set": {"pend": 5}})
         assert await read_hour(business) is None
+        assert await read_hour(business, is_urgent=True) is None
         await db["events"].update_one({"_id": doc["_id"]}, {"$unset": {"pend": ""}})
     assert await read_hour(business) == in_parts
