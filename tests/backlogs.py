@@ -79,6 +79,16 @@ class ExaminedCollection:
         return getattr(self._collection, name)
 
 
+class OtherBulkWrite:
+    """A collection with another `bulk_write`."""
+
+    def __init__(self, collection: Collection, bulk_write: Any) -> None:
+        self._collection, self.bulk_write = collection, bulk_write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._collection, name)
+
+
 class _ExaminedCursor:
     def __init__(self, owner: ExaminedCollection, cursor: Any, query: Doc) -> None:
         self._owner, self._cursor, self._query = owner, cursor, query

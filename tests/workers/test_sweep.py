@@ -37,14 +37,20 @@ async def test_range_with_a_long_backlog_does_not_keep_the_other_ranges_waiting(
         assert runs[long] == 1
 
 
-async def test_run_with_work_without_end_ends_and_a_wake_up_continues_it(
-    business: Business, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker, clock = business.worker, [100.0]
-    rounds, woken = list[float](), list[tuple[str, str]]()
+def limit_runs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[tuple[str, str]]]:
+    """Let a run end after 20 s. Return the time in seconds, which a test sets, and the wake-ups that are sent."""
+    clock, woken = [100.0], list[tuple[str, str]]()
     monkeypatch.setattr("workers.worker.MAX_RUN_SECONDS", 20.0)
     monkeypatch.setattr("workers.worker.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(worker.resources.bus, "wake", lambda *call: woken.append(call))
+    return clock, woken
+
+
+async def test_run_with_work_without_end_ends_and_a_wake_up_continues_it(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, rounds = business.worker, list[float]()
+    clock, woken = limit_runs(worker, monkeypatch)
 
     async def find_more() -> bool:
         clock[0] += 8
@@ -59,11 +65,8 @@ async def test_run_with_work_without_end_ends_and_a_wake_up_continues_it(
 async def test_run_that_was_asked_for_during_the_last_round_of_another_is_not_lost(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker, clock = business.worker, [100.0]
-    rounds, woken = list[float](), list[tuple[str, str]]()
-    monkeypatch.setattr("workers.worker.MAX_RUN_SECONDS", 20.0)
-    monkeypatch.setattr("workers.worker.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(worker.resources.bus, "wake", lambda *call: woken.append(call))
+    worker, rounds = business.worker, list[float]()
+    clock, woken = limit_runs(worker, monkeypatch)
 
     async def ask_again() -> bool:
         clock[0] += 15

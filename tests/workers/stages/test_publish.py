@@ -12,7 +12,7 @@ import pytest
 from app.flow import SLOT_RANGES
 from app.resources import Resources
 from app.store.stages import publish as publish_queries
-from tests.backlogs import ExaminedCollection, insert_passes
+from tests.backlogs import ExaminedCollection, OtherBulkWrite, insert_passes
 from tests.business import Business, create_business
 from tests.crashes import Crash
 from tests.patience import PATIENCE_SECONDS
@@ -101,17 +101,11 @@ async def test_only_passes_with_newer_entries_are_written_twice(
     first, *_ = numbers
     sent: list[int] = []
 
-    class Counted:
-        """The collection of passes that counts the operations of each write."""
+    async def count_operations(operations: list[Any], **options: Any) -> Any:
+        sent.append(len(operations))
+        return await db["passes"].bulk_write(operations, **options)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(db["passes"], name)
-
-        async def bulk_write(self, operations: list[Any], **options: Any) -> Any:
-            sent.append(len(operations))
-            return await db["passes"].bulk_write(operations, **options)
-
-    monkeypatch.setattr(queries, "_passes", Counted())
+    monkeypatch.setattr(queries, "_passes", OtherBulkWrite(db["passes"], count_operations))
     await queries.published({**numbers, first: numbers[first] - 1}, workspace_id=business.ctx.workspace.id)
     assert sent == [5, 1]
     left = await db["passes"].find({"out.n": {"$gte": 0}}).to_list(None)

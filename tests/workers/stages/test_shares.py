@@ -13,6 +13,7 @@ from app.commands.passes.passes import update_pass
 from app.commands.segments import create_segment, update_segment
 from app.domain.errors import Code, Refused
 from app.flow import SLOT_RANGES, bounds_of
+from tests.backlogs import OtherBulkWrite
 from tests.business import Business, create_business, purchases
 from tests.processor_time import spending_at_most
 from workers.stages import shares
@@ -285,7 +286,9 @@ async def test_refused_write_parks_its_pass_and_saves_the_others(
 
     for round_number in range(5):
         with monkeypatch.context() as patch:
-            patch.setattr(business.worker.fold_queries, "_passes", Refusing(business, write))
+            patch.setattr(
+                business.worker.fold_queries, "_passes", OtherBulkWrite(business.worker.fold_queries._passes, write)
+            )
             await business.record(*({"amount": 1, "pass_external_id": name} for name in ids))
             for key in SLOT_RANGES:
                 await fold_once(business.worker, key)
@@ -293,16 +296,6 @@ async def test_refused_write_parks_its_pass_and_saves_the_others(
     docs = await business.ctx.resources.db["passes"].find({"parked": {"$gte": 0}}).to_list(None)
     assert {doc["_id"] for doc in docs} == {ids["ann"], ids["bob"]}
     assert await count_pending(business) == 0
-
-
-class Refusing:
-    """The collection of passes with another `bulk_write`."""
-
-    def __init__(self, business: Business, bulk_write: Any) -> None:
-        self._collection, self.bulk_write = business.worker.fold_queries._passes, bulk_write
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._collection, name)
 
 
 async def test_profile_of_more_than_256_kb_is_refused_in_every_way_to_write_it(
