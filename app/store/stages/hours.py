@@ -148,7 +148,7 @@ class HourReader:
     def _add_group(self, doc: Doc) -> None:
         key = doc["_id"]
         self._leave_if(is_pending=key["pending"])
-        if not (key["pending"] or key["waits"]):
+        if not key["waits"]:
             self._builder.add(row_from_group(doc, to_ms(key["at"])))
 
     async def _scan(self, where: Doc, *, rows: bool = True, values: bool = True) -> None:
